@@ -1,0 +1,347 @@
+//! The certificate: the counters of all channels at the cut, and the check that proves a snapshot with them.
+//!
+//! The check needs nothing but the counters, so anyone can make it, years later, without trusting the run that took the snapshot. Why it suffices is
+//! proved in `docs/protocol.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Generation, Incarnation, MemberId, Seq},
+    invariant::{Inexact, check_channel},
+    name::MemberName,
+    participant::SealedCounters,
+    ranges::SeqRanges,
+};
+
+/// How many messages a member had sent on one channel, at its cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The channel's receiver.
+    pub to: MemberName,
+    /// How many.
+    pub messages: u64,
+}
+
+/// What a member had received on one channel, at its cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// The channel's sender.
+    pub from: MemberName,
+    /// The numbers of the messages.
+    pub ranges: SeqRanges,
+}
+
+/// What a member recorded on one channel: the channel's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The channel's sender.
+    pub from: MemberName,
+    /// The numbers of the messages.
+    pub ranges: SeqRanges,
+    /// The bytes of their payloads.
+    pub bytes: u64,
+}
+
+/// What one part says of its member's channels. A channel that isn't named counts 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartCounters {
+    /// The member.
+    pub member: MemberName,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// The generation it lives in.
+    pub generation: Generation,
+    /// Of each outgoing channel.
+    pub sent: Vec<Sent>,
+    /// Of each incoming channel.
+    pub received: Vec<Received>,
+    /// Of each incoming channel.
+    pub recorded: Vec<Recorded>,
+}
+
+impl PartCounters {
+    /// The counters of a sealed part with names instead of numbers. `None` if `name_of` doesn't know a member that is counted.
+    pub fn from_sealed(
+        member: MemberName,
+        incarnation: Incarnation,
+        generation: Generation,
+        counters: &SealedCounters,
+        name_of: impl Fn(MemberId) -> Option<MemberName>,
+    ) -> Option<Self> {
+        let sent = counters.sent.iter().map(|(&to, &messages)| Some(Sent { to: name_of(to)?, messages }));
+        let received =
+            counters.received.iter().map(|(&from, ranges)| Some(Received { from: name_of(from)?, ranges: ranges.clone() }));
+        let recorded = counters
+            .recorded
+            .iter()
+            .map(|(&from, (ranges, bytes))| Some(Recorded { from: name_of(from)?, ranges: ranges.clone(), bytes: *bytes }));
+        Some(Self {
+            member,
+            incarnation,
+            generation,
+            sent: sent.collect::<Option<_>>()?,
+            received: received.collect::<Option<_>>()?,
+            recorded: recorded.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// One member of a snapshot's view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewMember {
+    /// The member.
+    pub member: MemberName,
+    /// Its incarnation when the snapshot began.
+    pub incarnation: Incarnation,
+}
+
+/// Why counters don't prove a snapshot. A snapshot with any of these must not be committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// V1: a receive inside the cut whose send is outside.
+    #[error("{from} -> {to}: message {seq} was received inside the cut, but only {sent} were sent inside it")]
+    Orphan {
+        /// The channel's sender.
+        from: MemberName,
+        /// The channel's receiver.
+        to: MemberName,
+        /// The largest such message.
+        seq: Seq,
+        /// What the sender reports.
+        sent: u64,
+    },
+    /// V2: a send inside the cut that is in neither state.
+    #[error("{from} -> {to}: {count} of {sent} messages are neither received nor recorded, the first of them {first}")]
+    Missing {
+        /// The channel's sender.
+        from: MemberName,
+        /// The channel's receiver.
+        to: MemberName,
+        /// The smallest such message.
+        first: Seq,
+        /// How many there are.
+        count: u64,
+        /// What the sender reports.
+        sent: u64,
+    },
+    /// V2: a message that is in the receiver's state and in the channel's.
+    #[error("{from} -> {to}: message {seq} was received inside the cut and recorded as well")]
+    Twice {
+        /// The channel's sender.
+        from: MemberName,
+        /// The channel's receiver.
+        to: MemberName,
+        /// The smallest such message.
+        seq: Seq,
+    },
+    /// V2: a message in the channel's state whose send is outside the cut.
+    #[error("{from} -> {to}: message {seq} was recorded, but only {sent} were sent inside the cut")]
+    NotSent {
+        /// The channel's sender.
+        from: MemberName,
+        /// The channel's receiver.
+        to: MemberName,
+        /// The largest such message.
+        seq: Seq,
+        /// What the sender reports.
+        sent: u64,
+    },
+    /// V3: a part of another generation.
+    #[error("part of {member} is of generation {found}: expected {expected}")]
+    Generation {
+        /// The member.
+        member: MemberName,
+        /// The snapshot's.
+        expected: Generation,
+        /// The part's.
+        found: Generation,
+    },
+    /// V3: a part of another incarnation than the view's.
+    #[error("part of {member} is of incarnation {found}: expected {expected}")]
+    Incarnation {
+        /// The member.
+        member: MemberName,
+        /// The view's.
+        expected: Incarnation,
+        /// The part's.
+        found: Incarnation,
+    },
+    /// V3: a member of the view without a part.
+    #[error("{member} is in the view, but has no part")]
+    NoPart {
+        /// The member.
+        member: MemberName,
+    },
+    /// V3: a part whose member isn't in the view.
+    #[error("{member} has a part, but isn't in the view")]
+    View {
+        /// The member.
+        member: MemberName,
+    },
+    /// A channel from or to a member outside the view that isn't empty.
+    #[error("{from} -> {to} isn't empty, but {outside} isn't in the view")]
+    OutsideView {
+        /// The channel's sender.
+        from: MemberName,
+        /// The channel's receiver.
+        to: MemberName,
+        /// The one that isn't in the view.
+        outside: MemberName,
+    },
+    /// Something is reported twice.
+    #[error("{what} of {of} is reported twice")]
+    DuplicateEntry {
+        /// `part`, `view entry`, `sent`, `received` or `recorded`.
+        what: &'static str,
+        /// A member, or a channel `a -> b`.
+        of: String,
+    },
+}
+
+/// A snapshot whose counters prove it: the cut is consistent and the channel states are exact. Only [`verify`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertifiedSnapshot {
+    channels: u64,
+    messages_in_flight: u64,
+    in_flight_bytes: u64,
+}
+
+impl CertifiedSnapshot {
+    /// How many channels had been used.
+    #[must_use]
+    pub fn channels(&self) -> u64 {
+        self.channels
+    }
+
+    /// How many messages the channel states hold.
+    #[must_use]
+    pub fn messages_in_flight(&self) -> u64 {
+        self.messages_in_flight
+    }
+
+    /// How many bytes of payload the channel states hold, as reported.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
+    }
+}
+
+/// What both ends report of one channel.
+#[derive(Default)]
+struct Channel<'a> {
+    sent: Option<u64>,
+    received: Option<&'a SeqRanges>,
+    recorded: Option<(&'a SeqRanges, u64)>,
+}
+
+/// Checks V1, V2 and V3 over the union of what both ends of every channel report (absent = 0). Takes `O(n log n)` for n entries and ranges in all.
+///
+/// # Errors
+/// Everything that is wrong. Nothing about the snapshot is proved then.
+pub fn verify(generation: Generation, view: &[ViewMember], parts: &[PartCounters]) -> Result<CertifiedSnapshot, Vec<Violation>> {
+    let mut violations = Vec::new();
+    let members = check_view(generation, view, parts, &mut violations);
+    let channels = gather(parts, &mut violations);
+    let mut certified = CertifiedSnapshot { channels: 0, messages_in_flight: 0, in_flight_bytes: 0 };
+    let none = SeqRanges::new();
+    for (&(from, to), channel) in &channels {
+        let sent = channel.sent.unwrap_or(0);
+        let received = channel.received.unwrap_or(&none);
+        let (recorded, bytes) = channel.recorded.unwrap_or((&none, 0));
+        if sent == 0 && received.is_empty() && recorded.is_empty() {
+            continue;
+        }
+        let outside = [from, to].into_iter().find(|member| !members.contains(member));
+        if let Some(outside) = outside {
+            violations.push(Violation::OutsideView { from: from.clone(), to: to.clone(), outside: outside.clone() });
+            continue;
+        }
+        violations.extend(check_channel(sent, received, recorded).into_iter().map(|inexact| named(from, to, inexact)));
+        certified.channels += 1;
+        certified.messages_in_flight = certified.messages_in_flight.saturating_add(recorded.len());
+        certified.in_flight_bytes = certified.in_flight_bytes.saturating_add(bytes);
+    }
+    if violations.is_empty() { Ok(certified) } else { Err(violations) }
+}
+
+/// V3. Returns the members of the view.
+fn check_view<'a>(
+    generation: Generation,
+    view: &'a [ViewMember],
+    parts: &[PartCounters],
+    violations: &mut Vec<Violation>,
+) -> BTreeSet<&'a MemberName> {
+    let mut expected = BTreeMap::new();
+    for member in view {
+        if expected.insert(&member.member, member.incarnation).is_some() {
+            violations.push(Violation::DuplicateEntry { what: "view entry", of: member.member.to_string() });
+        }
+    }
+    let mut reported = BTreeSet::new();
+    for part in parts {
+        let member = &part.member;
+        if !reported.insert(member) {
+            violations.push(Violation::DuplicateEntry { what: "part", of: member.to_string() });
+        }
+        if part.generation != generation {
+            violations.push(Violation::Generation { member: member.clone(), expected: generation, found: part.generation });
+        }
+        match expected.get(member) {
+            None => violations.push(Violation::View { member: member.clone() }),
+            Some(&incarnation) if incarnation != part.incarnation => {
+                violations.push(Violation::Incarnation {
+                    member: member.clone(),
+                    expected: incarnation,
+                    found: part.incarnation,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    let without = expected.keys().filter(|member| !reported.contains(*member));
+    violations.extend(without.map(|&member| Violation::NoPart { member: member.clone() }));
+    expected.into_keys().collect()
+}
+
+/// Puts the reports of both ends of each channel together.
+fn gather<'a>(
+    parts: &'a [PartCounters],
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<(&'a MemberName, &'a MemberName), Channel<'a>> {
+    let mut channels: BTreeMap<_, Channel<'_>> = BTreeMap::new();
+    let mut twice = |what, from: &MemberName, to: &MemberName| {
+        violations.push(Violation::DuplicateEntry { what, of: format!("{from} -> {to}") });
+    };
+    for part in parts {
+        let me = &part.member;
+        for sent in &part.sent {
+            if channels.entry((me, &sent.to)).or_default().sent.replace(sent.messages).is_some() {
+                twice("sent", me, &sent.to);
+            }
+        }
+        for received in &part.received {
+            if channels.entry((&received.from, me)).or_default().received.replace(&received.ranges).is_some() {
+                twice("received", &received.from, me);
+            }
+        }
+        for recorded in &part.recorded {
+            let entry = (&recorded.ranges, recorded.bytes);
+            if channels.entry((&recorded.from, me)).or_default().recorded.replace(entry).is_some() {
+                twice("recorded", &recorded.from, me);
+            }
+        }
+    }
+    channels
+}
+
+fn named(from: &MemberName, to: &MemberName, inexact: Inexact) -> Violation {
+    let (from, to) = (from.clone(), to.clone());
+    match inexact {
+        Inexact::Orphan { seq, sent } => Violation::Orphan { from, to, seq, sent },
+        Inexact::NotSent { seq, sent } => Violation::NotSent { from, to, seq, sent },
+        Inexact::Twice { seq } => Violation::Twice { from, to, seq },
+        Inexact::Missing { first, count, sent } => Violation::Missing { from, to, first, count, sent },
+    }
+}

@@ -1,0 +1,28 @@
+//! The algorithm of one process, the wire frame and the certificate: pure, no I/O, no clock, no randomness.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | what may be called what | [`name`], [`ids`] |
+//! | sets of sequence numbers | [`ranges`] |
+//! | the frame and its bytes | [`frame`] |
+//! | the rules: cut, record, close, abort, fence | [`participant`] |
+//! | what proves a snapshot | [`certificate`] |
+//! | what has to hold of a channel at a cut | [`invariant`] |
+
+pub mod certificate;
+pub mod frame;
+pub mod ids;
+pub mod invariant;
+pub mod name;
+pub mod participant;
+pub mod ranges;
+
+pub use certificate::{CertifiedSnapshot, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
+pub use frame::{Frame, FrameBody, FrameError, Marker};
+pub use ids::{Epoch, Generation, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
+pub use name::{ClusterName, MemberName, NameError};
+pub use participant::{
+    ChannelCounters, ChannelOrdering, Identity, Missing, Output, Participant, ReceiveError, SealedCounters, SendError,
+    Unacknowledged,
+};
+pub use ranges::SeqRanges;

@@ -1,0 +1,145 @@
+//! Cutting, aborting and sealing epochs.
+
+use std::collections::BTreeMap;
+
+use super::{
+    MAX_OPEN_EPOCHS, Missing, Output, Participant, incoming::Order, outgoing::Link, recording::Progress, recording::Recording,
+};
+use crate::{
+    frame::{FrameBody, Marker},
+    ids::{Epoch, MemberId, Seq},
+    participant::ChannelOrdering,
+};
+
+impl Participant {
+    /// The coordinator began this epoch: cuts it, and all before it that aren't cut. Does nothing if it is cut already.
+    pub fn begin(&mut self, epoch: Epoch) {
+        self.cut(epoch);
+    }
+
+    /// Drops what was recorded for this epoch; no [`Output::Sealed`] comes for it. The process's epoch doesn't go back. An epoch that isn't cut yet will
+    /// be passed without recording it.
+    pub fn abort(&mut self, epoch: Epoch) {
+        if epoch > self.epoch {
+            self.aborted_ahead.insert(epoch);
+            if self.aborted_ahead.len() > MAX_OPEN_EPOCHS {
+                // To forget that an epoch was aborted is harmless: it is recorded until it is aborted again.
+                self.aborted_ahead.pop_last();
+            }
+        } else {
+            self.recordings.remove(&epoch);
+            self.outgoing.values_mut().for_each(|channel| channel.unmark(epoch));
+        }
+    }
+
+    /// The epochs that are cut and neither sealed nor aborted, ascending.
+    pub fn open_epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.recordings.keys().copied()
+    }
+
+    /// What an open epoch still waits for, by sender; empty if it isn't open.
+    #[must_use]
+    pub fn missing(&self, epoch: Epoch) -> Vec<Missing> {
+        self.recordings
+            .get(&epoch)
+            .map(|recording| recording.missing(|from| self.incoming.get(&from).map(|channel| &channel.received)))
+            .unwrap_or_default()
+    }
+
+    /// Cuts all epochs through `last` at this point of the execution, with one capture.
+    pub(super) fn cut(&mut self, last: Epoch) {
+        if last <= self.epoch {
+            return;
+        }
+        // Of a leap that is too wide only the newest epochs are recorded.
+        let first = self.epoch.next().0.max(last.0.saturating_sub(MAX_OPEN_EPOCHS as u64 - 1));
+        let epochs: Vec<Epoch> = (first..=last.0).map(Epoch).filter(|epoch| !self.aborted_ahead.contains(epoch)).collect();
+        self.aborted_ahead = self.aborted_ahead.split_off(&last.next());
+        self.epoch = last;
+        let (Some(&oldest), Some(&newest)) = (epochs.first(), epochs.last()) else { return };
+        self.outputs.push_back(Output::Capture { first: oldest, last: newest });
+        self.put_markers(&epochs);
+        let sent = self.sent_so_far();
+        for &epoch in &epochs {
+            let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone(), false));
+            let open = self.incoming.iter().map(|(&from, channel)| (from, channel.received.clone(), true));
+            let recording = Recording::new(sent.clone(), unopened.chain(open));
+            let complete = recording.is_complete();
+            self.recordings.insert(epoch, recording);
+            if complete {
+                self.seal(epoch);
+            }
+        }
+        while self.recordings.len() > MAX_OPEN_EPOCHS {
+            self.recordings.pop_first();
+        }
+    }
+
+    /// Puts the markers of epochs that are being cut ahead of every later message on every outgoing channel.
+    fn put_markers(&mut self, epochs: &[Epoch]) {
+        let mut ready = Vec::new();
+        for (&to, channel) in &mut self.outgoing {
+            epochs.iter().for_each(|&epoch| channel.mark(epoch));
+            match channel.link {
+                Link::Open if !self.rules.marker_before_later_messages() => channel.markers_held_back = true,
+                Link::Open => {
+                    let markers = match channel.ordering {
+                        ChannelOrdering::Fifo => epochs.iter().map(|&epoch| Marker { epoch, sent: channel.sent() }).collect(),
+                        ChannelOrdering::Unordered => channel.markers(),
+                    };
+                    ready.push((to, channel.peer_incarnation, markers));
+                }
+                Link::Opening | Link::Down => {}
+            }
+        }
+        for (to, incarnation, markers) in ready {
+            self.transmit(to, incarnation, self.epoch, markers, FrameBody::Marker);
+        }
+    }
+
+    fn sent_so_far(&self) -> BTreeMap<MemberId, u64> {
+        let unopened = self.restored.sent.iter().map(|(&to, &sent)| (to, sent));
+        let opened = self.outgoing.iter().map(|(&to, channel)| (to, channel.sent()));
+        unopened.chain(opened).filter(|&(_, sent)| sent > 0).collect()
+    }
+
+    fn seal(&mut self, epoch: Epoch) {
+        if let Some(recording) = self.recordings.remove(&epoch) {
+            self.outputs.push_back(Output::Sealed { epoch, counters: recording.into_counters() });
+        }
+    }
+
+    /// Acts on what a marker or a message made of an epoch. If they contradict each other: what was expected, and what was found.
+    pub(super) fn progress(&mut self, from: MemberId, epoch: Epoch, progress: Progress) -> Option<(u64, u64)> {
+        match progress {
+            Progress::Same => None,
+            Progress::Complete => {
+                self.seal(epoch);
+                None
+            }
+            Progress::Contradicts { expected, found } => {
+                self.abort(epoch);
+                self.outputs.push_back(Output::Violated {
+                    from,
+                    epochs: vec![epoch],
+                    expected: Seq(expected),
+                    found: Seq(found),
+                });
+                Some((expected, found))
+            }
+        }
+    }
+
+    /// A fifo channel lost its order: it delivers nothing until it is opened again, and what is open is aborted here.
+    pub(super) fn break_channel(&mut self, from: MemberId, expected: Seq, found: Seq) {
+        let broken_before = self
+            .incoming
+            .get_mut(&from)
+            .is_some_and(|channel| std::mem::replace(&mut channel.order, Order::Broken) == Order::Broken);
+        let epochs: Vec<Epoch> = self.recordings.keys().copied().collect();
+        epochs.iter().for_each(|&epoch| self.abort(epoch));
+        if !broken_before || !epochs.is_empty() {
+            self.outputs.push_back(Output::Violated { from, epochs, expected, found });
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The algorithm of one process, as a machine without I/O: inputs are method calls, outputs are drained with [`Participant::poll`].
+//!
+//! The rules are written down, and proved, in `docs/protocol.md`. Where each of them lives:
+//!
+//! | rule | file |
+//! | --- | --- |
+//! | cut, abort, seal | `cut` |
+//! | fencing, record, close, handshake from the receiver's side | `receive` |
+//! | send, markers ahead of later messages, retransmission, handshake from the sender's side | `send` |
+//! | what one end of a channel remembers | `outgoing`, `incoming` |
+//! | what one open epoch remembers | `recording` |
+//!
+//! Memory: besides what [`Participant::unacknowledged`] counts (the caller bounds it by not sending), a participant holds for each channel at most
+//! [`MAX_MARKERS`](crate::frame::MAX_MARKERS) markers and [`MAX_RANGES`](crate::frame::MAX_RANGES) ranges, and for each of at most
+//! [`MAX_OPEN_EPOCHS`] open epochs a copy of the counters. Nothing is kept of an epoch that was sealed or aborted.
+
+mod cut;
+mod error;
+mod incoming;
+mod outgoing;
+mod output;
+mod receive;
+mod recording;
+mod rules;
+mod send;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    frame::{Frame, FrameBody, Marker},
+    ids::{Epoch, Generation, Incarnation, MemberId},
+    ranges::SeqRanges,
+};
+
+pub use error::{ReceiveError, SendError};
+pub use output::{Missing, Output, SealedCounters, Unacknowledged};
+#[doc(hidden)]
+pub use rules::BrokenRule;
+
+use incoming::Incoming;
+use outgoing::Outgoing;
+use recording::Recording;
+use rules::Rules;
+
+/// The most epochs that are recorded at once. Beyond it the oldest is given up here as if it had been aborted (its deadline ends the snapshot).
+pub const MAX_OPEN_EPOCHS: usize = 1024;
+
+/// What order the transport of a channel keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChannelOrdering {
+    /// Frames arrive in order, without loss or repetition, as long as the connection lasts. Anything else is an error that names the channel.
+    Fifo,
+    /// Frames may be lost (and are retransmitted), repeated and reordered.
+    Unordered,
+}
+
+/// Who a participant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The member.
+    pub member: MemberId,
+    /// This registration of it.
+    pub incarnation: Incarnation,
+    /// The generation it lives in.
+    pub generation: Generation,
+}
+
+/// How far the channels of a member were at a cut: what a restored participant goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ChannelCounters {
+    /// How many messages were sent on each outgoing channel.
+    pub sent: BTreeMap<MemberId, u64>,
+    /// What was received on each incoming channel, the recorded messages included (the driver delivers those before any new frame).
+    pub received: BTreeMap<MemberId, SeqRanges>,
+}
+
+/// The algorithm of one process. See the [module's documentation](self).
+///
+/// After every call drain [`Participant::poll`] and carry out what it gives, in order, before the next call.
+#[derive(Debug, Clone)]
+pub struct Participant {
+    identity: Identity,
+    /// The newest epoch that is cut. Never goes back.
+    epoch: Epoch,
+    outgoing: BTreeMap<MemberId, Outgoing>,
+    incoming: BTreeMap<MemberId, Incoming>,
+    /// Counters of channels that were restored and aren't open yet.
+    restored: ChannelCounters,
+    /// The epochs that are cut and not sealed.
+    recordings: BTreeMap<Epoch, Recording>,
+    /// Epochs that were aborted before they were cut.
+    aborted_ahead: BTreeSet<Epoch>,
+    /// The senders whose channels brought something since the last acknowledgement.
+    acks_due: Vec<MemberId>,
+    /// The newest generation of which the driver was told.
+    newest_generation: Generation,
+    outputs: VecDeque<Output>,
+    rules: Rules,
+}
+
+impl Participant {
+    /// A process that begins without channels. `epoch` is the newest epoch that was allocated when this member became part of the cluster; it counts as cut.
+    #[must_use]
+    pub fn new(identity: Identity, epoch: Epoch) -> Self {
+        Self::restored(identity, epoch, ChannelCounters::default())
+    }
+
+    /// A process that goes on from a snapshot: the numbers of each channel go on where its cut left them. `epoch` is as in [`Participant::new`].
+    ///
+    /// The identity's generation has to be newer than that of everything the process said before; all members go on from the same snapshot.
+    #[must_use]
+    pub fn restored(identity: Identity, epoch: Epoch, counters: ChannelCounters) -> Self {
+        Self {
+            identity,
+            epoch,
+            outgoing: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            restored: counters,
+            recordings: BTreeMap::new(),
+            aborted_ahead: BTreeSet::new(),
+            acks_due: Vec::new(),
+            newest_generation: identity.generation,
+            outputs: VecDeque::new(),
+            rules: Rules::default(),
+        }
+    }
+
+    /// For tests that have to show that they would notice.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_broken_rule(self, rule: BrokenRule) -> Self {
+        Self { rules: Rules::without(rule), ..self }
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The newest epoch that is cut.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The next thing to do. Drain it after every call, and carry out what it gives strictly in order.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn transmit(&mut self, to: MemberId, to_incarnation: Incarnation, epoch: Epoch, markers: Vec<Marker>, body: FrameBody) {
+        let Identity { member: from, incarnation: from_incarnation, generation } = self.identity;
+        let frame = Frame { generation, from, from_incarnation, to, to_incarnation, epoch, markers, body };
+        self.outputs.push_back(Output::Transmit { to, frame });
+    }
+
+    /// Forgets the channels from and to older incarnations of a peer, and aborts what can't be sealed without them.
+    fn replace_peer(&mut self, peer: MemberId, incarnation: Incarnation) {
+        let newer_sender = self.incoming.get(&peer).is_some_and(|channel| channel.peer_incarnation < incarnation);
+        let newer_receiver = self.outgoing.get(&peer).is_some_and(|channel| channel.peer_incarnation < incarnation);
+        if newer_receiver {
+            self.outgoing.remove(&peer);
+        }
+        if newer_sender {
+            self.incoming.remove(&peer);
+            self.acks_due.retain(|&member| member != peer);
+        }
+        if newer_sender || newer_receiver {
+            // Whatever was restored was meant for the incarnation that is gone.
+            self.restored.sent.remove(&peer);
+            self.restored.received.remove(&peer);
+            let epochs: Vec<Epoch> =
+                self.recordings.iter().filter(|(_, recording)| recording.waits_for(peer)).map(|(&epoch, _)| epoch).collect();
+            epochs.iter().for_each(|&epoch| self.abort(epoch));
+            self.outputs.push_back(Output::Replaced { from: peer, incarnation, epochs });
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! One member: its participant, and an application that passes tokens on. What the application saw is written down here; the checks use only that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use stillframe_protocol::{ChannelCounters, Epoch, Generation, Identity, Incarnation, MemberId, Participant, Seq, SeqRanges};
+
+/// What every member begins with.
+pub(super) const TOKENS: u64 = 100;
+
+/// A message of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Different for every send of a run, over all generations.
+    pub(super) unique: u64,
+    pub(super) tokens: u64,
+}
+
+impl Message {
+    pub(super) fn encode(self) -> Bytes {
+        [self.unique.to_be_bytes(), self.tokens.to_be_bytes()].concat().into()
+    }
+
+    pub(super) fn decode(bytes: &Bytes) -> Self {
+        let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+        Self { unique: number(0), tokens: number(8) }
+    }
+}
+
+/// What the application was, at a cut.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Captured {
+    pub(super) tokens: u64,
+    pub(super) sent: BTreeMap<usize, Vec<Message>>,
+    pub(super) received: BTreeMap<usize, BTreeSet<u64>>,
+    /// Since the cut, by sender and number.
+    pub(super) recorded: BTreeMap<(usize, u64), Message>,
+}
+
+/// One member.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) participant: Participant,
+    pub(super) tokens: u64,
+    /// Every message that was sent in this history, by receiver; message n is at n - 1.
+    pub(super) sent: BTreeMap<usize, Vec<Message>>,
+    /// Every number that was delivered in this history, by sender.
+    pub(super) received: BTreeMap<usize, BTreeSet<u64>>,
+    pub(super) captured: BTreeMap<Epoch, Captured>,
+    pub(super) aborted: BTreeSet<Epoch>,
+    /// The epoch that it began with.
+    pub(super) base: Epoch,
+    /// Markers that were transmitted, by receiver.
+    pub(super) marked: BTreeSet<(usize, Epoch)>,
+    /// The epoch at the first open, by receiver.
+    pub(super) opened_in: BTreeMap<usize, Epoch>,
+    /// The coordinator's words that are under way.
+    pub(super) inbox: Vec<Word>,
+    /// It saw a frame of a newer generation, and holds everything.
+    pub(super) holds: bool,
+}
+
+/// What the coordinator tells a member.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Word {
+    Begin(Epoch),
+    Abort(Epoch),
+}
+
+impl Process {
+    pub(super) fn new(member: usize, incarnation: Incarnation, generation: Generation, base: Epoch, from: Captured) -> Self {
+        let identity = Identity { member: MemberId(member as u32), incarnation, generation };
+        let Captured { mut tokens, sent, mut received, recorded } = from;
+        for (&(from, seq), message) in &recorded {
+            tokens += message.tokens;
+            received.entry(from).or_default().insert(seq);
+        }
+        let counters = ChannelCounters {
+            sent: sent.iter().map(|(&to, messages)| (MemberId(to as u32), messages.len() as u64)).collect(),
+            received: received.iter().map(|(&from, seqs)| (MemberId(from as u32), ranges(seqs))).collect(),
+        };
+        Self {
+            participant: Participant::restored(identity, base, counters),
+            tokens,
+            sent,
+            received,
+            captured: BTreeMap::new(),
+            aborted: BTreeSet::new(),
+            base,
+            marked: BTreeSet::new(),
+            opened_in: BTreeMap::new(),
+            inbox: Vec::new(),
+            holds: false,
+        }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.participant.identity().generation
+    }
+
+    pub(super) fn sent_to(&self, to: usize) -> u64 {
+        self.sent.get(&to).map_or(0, |messages| messages.len() as u64)
+    }
+
+    pub(super) fn received_from(&self, from: usize) -> u64 {
+        self.received.get(&from).map_or(0, |seqs| seqs.len() as u64)
+    }
+}
+
+pub(super) fn ranges(seqs: &BTreeSet<u64>) -> SeqRanges {
+    seqs.iter().copied().map(Seq).collect()
+}
