@@ -1,0 +1,253 @@
+//! Proving a snapshot from the archive alone: every object's length and digest, the recorded messages against the counters, and the
+//! certificate.
+
+use std::{collections::BTreeMap, fmt, io::BufReader};
+
+use futures::{StreamExt, stream};
+use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, SeqRanges, SnapshotId, Violation, certificate};
+
+use crate::{
+    archive::Archive,
+    channels::{ChannelRecord, ChannelsError, ChannelsReader},
+    error::ArchiveError,
+    manifest::{Manifest, Part},
+    object::{ObjectEntry, Role},
+    plain::PlainObject,
+};
+
+/// Objects fetched at once.
+const OBJECTS_IN_FLIGHT: usize = 8;
+
+/// A snapshot of which everything was found right: every object exists with its recorded length and digest, the recorded messages are those
+/// that the counters say, and the certificate proves the cut consistent and the channel states exact.
+#[derive(Debug)]
+pub struct VerifiedSnapshot {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The proof.
+    pub certificate: CertifiedSnapshot,
+    /// Objects checked, inline ones included.
+    pub objects: u64,
+    /// Their encoded bytes.
+    pub bytes: u64,
+    /// Messages in flight at the cut.
+    pub messages_in_flight: u64,
+}
+
+/// A snapshot that isn't what it should be, with everything that is wrong.
+#[derive(Debug)]
+pub struct VerifyError {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// What is wrong; never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// There is no manifest, or it can't be read.
+    #[error(transparent)]
+    Manifest(ArchiveError),
+    /// An object is missing, truncated, corrupted, or couldn't be read.
+    #[error("{role} of {member}: {error}")]
+    Object {
+        /// The member.
+        member: MemberName,
+        /// Which of its objects.
+        role: Role,
+        /// What is wrong.
+        error: ArchiveError,
+    },
+    /// An object's key isn't one of this snapshot.
+    #[error("{role} of {member} is under {key}: expected a key of this snapshot")]
+    ForeignKey {
+        /// The member.
+        member: MemberName,
+        /// Which of its objects.
+        role: Role,
+        /// The key.
+        key: String,
+    },
+    /// A part hasn't the objects that it should have.
+    #[error("part of {member}: expected {expected}, found {found} {role} objects")]
+    Objects {
+        /// The member.
+        member: MemberName,
+        /// Of which role.
+        role: Role,
+        /// How many there should be.
+        expected: &'static str,
+        /// How many there are.
+        found: usize,
+    },
+    /// A `channels` object can't be read to its end.
+    #[error("channels of {member}: {error}")]
+    Channels {
+        /// The member.
+        member: MemberName,
+        /// What is wrong.
+        error: ChannelsError,
+    },
+    /// The messages in a `channels` object aren't those that the counters say.
+    #[error("channels of {member}: expected the messages {expected} of {from} -> {member}, found {found}")]
+    RecordedMessages {
+        /// The receiver, whose part it is.
+        member: MemberName,
+        /// The sender.
+        from: MemberName,
+        /// What the manifest says was recorded.
+        expected: String,
+        /// What the object holds.
+        found: String,
+    },
+    /// The counters don't add up.
+    #[error("{0}")]
+    Certificate(Violation),
+}
+
+impl VerifyError {
+    /// Whether it only couldn't be verified now, because the store can't be reached; nothing was found wrong.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.problems.iter().all(|problem| match problem {
+            Problem::Manifest(error) | Problem::Object { error, .. } => error.is_transient(),
+            Problem::ForeignKey { .. }
+            | Problem::Objects { .. }
+            | Problem::Channels { .. }
+            | Problem::RecordedMessages { .. }
+            | Problem::Certificate(_) => false,
+        })
+    }
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {} of {} could not be verified:", self.snapshot, self.cluster)?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+impl Archive {
+    /// Verifies a snapshot from the archive alone: the manifest, every object's length, digest and encoding, the recorded messages against
+    /// the counters, and the certificate.
+    ///
+    /// # Errors
+    /// [`VerifyError`] with everything that is wrong, not only the first.
+    pub async fn verify_snapshot(&self, cluster: &ClusterName, snapshot: SnapshotId) -> Result<VerifiedSnapshot, VerifyError> {
+        let failed = |problems| VerifyError { cluster: cluster.clone(), snapshot, problems };
+        let manifest = self.read_manifest(cluster, snapshot).await.map_err(|error| failed(vec![Problem::Manifest(error)]))?;
+        let mut problems: Vec<Problem> = manifest.parts.iter().flat_map(|part| check_shape(&manifest, part)).collect();
+        let objects: Vec<_> =
+            manifest.parts.iter().flat_map(|part| part.objects.iter().map(move |object| (part, object))).collect();
+        let found: Vec<Vec<Problem>> = stream::iter(objects.iter().map(|(part, object)| self.check_object(part, object)))
+            .buffered(OBJECTS_IN_FLIGHT)
+            .collect()
+            .await;
+        problems.extend(found.into_iter().flatten());
+        match certificate::verify(manifest.generation, &manifest.view(), &manifest.part_counters()) {
+            Ok(certificate) if problems.is_empty() => Ok(VerifiedSnapshot {
+                objects: objects.len() as u64,
+                bytes: objects.iter().map(|(_, object)| object.bytes).sum(),
+                messages_in_flight: certificate.messages_in_flight(),
+                certificate,
+                manifest,
+            }),
+            Ok(_) => Err(failed(problems)),
+            Err(violations) => {
+                problems.extend(violations.into_iter().map(Problem::Certificate));
+                Err(failed(problems))
+            }
+        }
+    }
+
+    async fn check_object(&self, part: &Part, object: &ObjectEntry) -> Vec<Problem> {
+        let member = &part.member;
+        match (self.get(object).await, object.role) {
+            (Err(error), role) => vec![Problem::Object { member: member.clone(), role, error }],
+            (Ok(_), Role::State) => Vec::new(),
+            (Ok(plain), Role::Channels) => {
+                let part = part.clone();
+                let compared = tokio::task::spawn_blocking(move || compare_recorded(&part, plain)).await;
+                compared.unwrap_or_else(|panicked| {
+                    let error = ChannelsError::Io(std::io::Error::other(panicked));
+                    vec![Problem::Channels { member: member.clone(), error }]
+                })
+            }
+        }
+    }
+}
+
+/// One state, at most one `channels` object (none only when nothing was recorded), and no key outside the snapshot.
+fn check_shape(manifest: &Manifest, part: &Part) -> Vec<Problem> {
+    let member = &part.member;
+    let mut problems = Vec::new();
+    let count = |role| part.objects.iter().filter(|object| object.role == role).count();
+    let nothing_recorded = part.recorded.iter().all(|recorded| recorded.ranges.is_empty());
+    let wrong = |role, expected, found| Problem::Objects { member: member.clone(), role, expected, found };
+    match count(Role::State) {
+        1 => {}
+        found => problems.push(wrong(Role::State, "one", found)),
+    }
+    match count(Role::Channels) {
+        0 if nothing_recorded => {}
+        1 => {}
+        found => problems.push(wrong(Role::Channels, "one (for the recorded messages)", found)),
+    }
+    for object in &part.objects {
+        if let Some(key) = object.key().filter(|key| !key.belongs_to(&manifest.cluster, manifest.snapshot)) {
+            problems.push(Problem::ForeignKey { member: member.clone(), role: object.role, key: key.to_string() });
+        }
+    }
+    problems
+}
+
+/// The recorded messages must be exactly those that the certificate speaks of: else it would prove something about other bytes.
+fn compare_recorded(part: &Part, plain: PlainObject) -> Vec<Problem> {
+    #[derive(Default, PartialEq)]
+    struct Messages {
+        seqs: SeqRanges,
+        bytes: u64,
+        twice: u64,
+    }
+    impl fmt::Display for Messages {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{:?} ({} bytes)", self.seqs, self.bytes)?;
+            if self.twice > 0 { write!(f, ", {} of them again", self.twice) } else { Ok(()) }
+        }
+    }
+    let mut found: BTreeMap<MemberName, Messages> = BTreeMap::new();
+    for record in ChannelsReader::new(BufReader::new(plain)) {
+        match record {
+            Ok(ChannelRecord::Recorded { from, seq, payload }) => {
+                let messages = found.entry(from).or_default();
+                messages.bytes += payload.len() as u64;
+                messages.twice += u64::from(!messages.seqs.insert(seq));
+            }
+            Ok(ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. }) => {}
+            Err(error) => return vec![Problem::Channels { member: part.member.clone(), error }],
+        }
+    }
+    let expected = part.recorded.iter().filter(|recorded| !recorded.ranges.is_empty());
+    let mut expected: BTreeMap<MemberName, Messages> = expected
+        .map(|recorded| (recorded.from.clone(), Messages { seqs: recorded.ranges.clone(), bytes: recorded.bytes, twice: 0 }))
+        .collect();
+    let senders: std::collections::BTreeSet<_> = found.keys().chain(expected.keys()).cloned().collect();
+    senders
+        .into_iter()
+        .filter_map(|from| {
+            let (expected, found) = (expected.remove(&from).unwrap_or_default(), found.remove(&from).unwrap_or_default());
+            let differ = expected != found;
+            differ.then(|| Problem::RecordedMessages {
+                member: part.member.clone(),
+                from,
+                expected: expected.to_string(),
+                found: found.to_string(),
+            })
+        })
+        .collect()
+}
