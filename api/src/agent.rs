@@ -1,0 +1,323 @@
+//! What agents and the coordinator say to each other.
+//!
+//! Level-triggered: an [`Assignment`] is the *whole* desired state of a member. A lost notification costs one poll, a repeated one nothing.
+//! Reports go the other way and are idempotent.
+
+use serde::{Deserialize, Serialize};
+use stillframe_archive::ObjectEntry;
+use stillframe_protocol::{
+    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, Received, Recorded, RestoreId, Sent, SnapshotId,
+};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    cluster::ClusterPhase,
+    duration::HumanDuration,
+    snapshot::{AbortReason, Channel},
+};
+
+/// Registers a process as a member. Idempotent by `instance`: asking again with the same one gives the same incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// The member's stable name.
+    #[schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+    pub member: MemberName,
+    /// A random id of this process.
+    pub instance: Uuid,
+    /// Where its data plane listens, `host:port`, as the other members can reach it.
+    #[schema(max_length = 255, example = "127.0.0.1:4100")]
+    pub address: String,
+}
+
+/// The answer to [`Register`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Registered {
+    /// The member's number in the cluster.
+    #[schema(value_type = u32)]
+    pub member_id: MemberId,
+    /// The number of this registration.
+    #[schema(value_type = u64)]
+    pub incarnation: Incarnation,
+    /// Where the cluster's archive is (`file://...` or `s3://...`, never with credentials).
+    pub archive: String,
+    /// The archive's id, to be found in its `format.json`.
+    pub archive_id: Uuid,
+    /// How long the member's lease is; a held poll renews it.
+    #[schema(value_type = String)]
+    pub lease: HumanDuration,
+}
+
+/// Which assignment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct AssignmentQuery {
+    /// The incarnation that asks.
+    #[param(value_type = u64)]
+    pub incarnation: Incarnation,
+    /// Answer once the cluster's revision is above this one.
+    #[serde(default)]
+    pub after: u64,
+    /// The revision of the peer list that the agent has; the list is left out when it is still that.
+    #[serde(default)]
+    pub peers_after: u64,
+    /// How long to hold the answer at most; 20 s unless told, 30 s at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub wait: Option<HumanDuration>,
+}
+
+/// The whole desired state of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Assignment {
+    /// The cluster's revision that this is of.
+    pub revision: u64,
+    /// The cluster.
+    #[schema(value_type = String)]
+    pub cluster: ClusterName,
+    /// The cluster's phase.
+    pub phase: ClusterPhase,
+    /// The newest epoch allocated as of this revision: an epoch up to it that isn't in `snapshots` is over.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// What the member is to be doing.
+    pub desired: Desired,
+    /// The members of the cluster; left out when the agent has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
+    /// The snapshots that are being recorded.
+    pub snapshots: Vec<OpenSnapshot>,
+    /// How the last few snapshots ended, newest last.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What a member is to be doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Desired {
+    /// Hold still: deliver nothing, send nothing.
+    Wait {
+        /// Why.
+        why: String,
+    },
+    /// Run in this generation. A member that runs in it already goes on; one that holds still in it goes on where it was.
+    Run {
+        /// The generation.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// The epoch that counts as cut when the member starts in this generation.
+        #[schema(value_type = u64)]
+        epoch: Epoch,
+        /// The restore whose prepared part the member starts from; null to start from the application's initial state.
+        #[schema(value_type = Option<String>)]
+        restore: Option<RestoreId>,
+    },
+    /// Hold still, load and verify the part, and report; give nothing to the application yet.
+    Prepare(Box<PrepareRestore>),
+    /// Stop: a newer incarnation has taken over, or the cluster was put back to a snapshot that this member isn't in.
+    Leave {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A member's part of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PrepareRestore {
+    /// The restore.
+    #[schema(value_type = String, format = Uuid)]
+    pub restore: RestoreId,
+    /// The snapshot.
+    #[schema(value_type = String, format = Uuid)]
+    pub snapshot: SnapshotId,
+    /// The generation that it makes.
+    #[schema(value_type = u64)]
+    pub generation: Generation,
+    /// The objects of the part.
+    #[schema(value_type = Vec<Object>)]
+    pub objects: Vec<ObjectEntry>,
+    /// What the member had sent on each outgoing channel at the cut.
+    #[schema(value_type = Vec<Object>)]
+    pub sent: Vec<Sent>,
+    /// What it had received on each incoming channel at the cut.
+    #[schema(value_type = Vec<Object>)]
+    pub received: Vec<Received>,
+    /// What was recorded of each incoming channel.
+    #[schema(value_type = Vec<Object>)]
+    pub recorded: Vec<Recorded>,
+}
+
+/// The peer list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peers {
+    /// The cluster's revision at which the list last changed.
+    pub revision: u64,
+    /// Every member, the asking one included.
+    pub members: Vec<Peer>,
+}
+
+/// A member as its peers need to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub member: MemberName,
+    /// Its number.
+    #[schema(value_type = u32)]
+    pub member_id: MemberId,
+    /// Its incarnation.
+    #[schema(value_type = u64)]
+    pub incarnation: Incarnation,
+    /// Where its data plane listens.
+    pub address: String,
+}
+
+/// A snapshot that is being recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OpenSnapshot {
+    /// The snapshot.
+    #[schema(value_type = String, format = Uuid)]
+    pub snapshot: SnapshotId,
+    /// Its epoch.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// The generation it is taken in.
+    #[schema(value_type = u64)]
+    pub generation: Generation,
+    /// Objects of at most so many encoded bytes go inline in the report.
+    pub inline_limit: u64,
+    /// Milliseconds until its deadline, when the assignment was made.
+    pub deadline_in_ms: u64,
+    /// Whether the asking member is in its view.
+    pub in_view: bool,
+}
+
+/// How a snapshot ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// The snapshot.
+    #[schema(value_type = String, format = Uuid)]
+    pub snapshot: SnapshotId,
+    /// Its epoch.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// Whether it was committed; else it was aborted.
+    pub committed: bool,
+}
+
+/// What a member tells the coordinator. Every report is idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    /// The incarnation that reports.
+    #[schema(value_type = u64)]
+    pub incarnation: Incarnation,
+    /// What happened.
+    pub event: ReportEvent,
+}
+
+/// What happened at a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ReportEvent {
+    /// The part of a snapshot is complete: its objects are stored, or inline here.
+    Part(Box<PartReport>),
+    /// A snapshot takes a while: what it waits for. Sent at most once a second and only while it does.
+    Progress {
+        /// The snapshot.
+        #[schema(value_type = String, format = Uuid)]
+        snapshot: SnapshotId,
+        /// The channels that aren't closed.
+        missing: Vec<MissingChannel>,
+        /// Bytes in the spool.
+        spooled_bytes: u64,
+    },
+    /// The member can't complete its part.
+    Failed {
+        /// The snapshot.
+        #[schema(value_type = String, format = Uuid)]
+        snapshot: SnapshotId,
+        /// Why: `member_failed`, `spool_overflow`, `fifo_violation` or `store_unavailable`.
+        reason: AbortReason,
+        /// Why, in a sentence.
+        detail: String,
+        /// The channel to blame.
+        channel: Option<Channel>,
+    },
+    /// The part of a restore is loaded and verified.
+    Prepared {
+        /// The restore.
+        #[schema(value_type = String, format = Uuid)]
+        restore: RestoreId,
+        /// The generation that it makes.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// How many bytes were loaded.
+        bytes: u64,
+    },
+    /// The part of a restore can't be loaded.
+    PrepareFailed {
+        /// The restore.
+        #[schema(value_type = String, format = Uuid)]
+        restore: RestoreId,
+        /// The generation that it makes.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// What is wrong, with the key of the object, what was expected and what was found.
+        detail: String,
+    },
+    /// The member runs in this generation.
+    Running {
+        /// The generation.
+        #[schema(value_type = u64)]
+        generation: Generation,
+    },
+}
+
+/// A complete part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartReport {
+    /// The snapshot.
+    #[schema(value_type = String, format = Uuid)]
+    pub snapshot: SnapshotId,
+    /// Its epoch.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// The generation it was taken in.
+    #[schema(value_type = u64)]
+    pub generation: Generation,
+    /// The objects, stored or inline.
+    #[schema(value_type = Vec<Object>)]
+    pub objects: Vec<ObjectEntry>,
+    /// What the member had sent on each outgoing channel at the cut.
+    #[schema(value_type = Vec<Object>)]
+    pub sent: Vec<Sent>,
+    /// What it had received on each incoming channel at the cut.
+    #[schema(value_type = Vec<Object>)]
+    pub received: Vec<Received>,
+    /// What was recorded of each incoming channel.
+    #[schema(value_type = Vec<Object>)]
+    pub recorded: Vec<Recorded>,
+}
+
+/// An incoming channel that isn't closed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissingChannel {
+    /// Its sender.
+    #[schema(value_type = String)]
+    pub from: MemberName,
+    /// How many of its messages have come.
+    pub received: u64,
+    /// How many were sent before the cut; null while the marker hasn't come.
+    pub expected: Option<u64>,
+    /// How long it has been waited for.
+    pub since_ms: u64,
+}
+
+/// The answer to a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReportAccepted {
+    /// False when the report speaks of something that is over; the agent has nothing more to do for it.
+    pub relevant: bool,
+}

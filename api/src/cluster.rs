@@ -1,0 +1,159 @@
+//! Clusters and their members.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, SnapshotId};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::duration::HumanDuration;
+
+/// The largest cluster.
+pub const MAX_MEMBERS: u32 = 10_000;
+
+/// How long a snapshot may take unless the cluster or the request says otherwise.
+pub const DEFAULT_SNAPSHOT_TIMEOUT: HumanDuration = HumanDuration::from_millis(60_000);
+
+/// What to do when a member is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLoss {
+    /// Put the cluster back to its latest committed snapshot as soon as the member is back.
+    #[default]
+    RestoreLatest,
+    /// Halt the cluster until an operator starts a restore.
+    Halt,
+}
+
+/// Where a cluster is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterPhase {
+    /// Waits until `min_members` have registered.
+    Forming,
+    /// Its members process messages; snapshots can be taken.
+    Running,
+    /// It is being put back to a snapshot.
+    Restoring,
+    /// Needs an operator; `phase_reason` says why.
+    Halted,
+}
+
+fn default_timeout() -> HumanDuration {
+    DEFAULT_SNAPSHOT_TIMEOUT
+}
+
+/// Settings of a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCluster {
+    /// The cluster's name.
+    #[schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", example = "bank")]
+    pub name: ClusterName,
+    /// How many members must have registered before the cluster runs (1 to 10,000).
+    #[schema(minimum = 1, maximum = 10_000, example = 4)]
+    pub min_members: u32,
+    /// How long a snapshot may take before it is aborted, unless its request says otherwise.
+    #[serde(default = "default_timeout")]
+    #[schema(value_type = String, example = "60s", default = "1m")]
+    pub snapshot_timeout: HumanDuration,
+    /// What to do when a member is lost.
+    #[serde(default)]
+    #[schema(inline, default = "restore_latest")]
+    pub on_loss: OnLoss,
+    /// A folder of the coordinator's archive that is to hold this cluster's snapshots, as an archive of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "team-a/bank")]
+    pub archive_prefix: Option<String>,
+}
+
+/// A cluster as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cluster {
+    /// The cluster's name.
+    #[schema(value_type = String)]
+    pub name: ClusterName,
+    /// Where it is in its life.
+    pub phase: ClusterPhase,
+    /// Why it is in this phase, when there is something to say.
+    pub phase_reason: Option<String>,
+    /// The generation its members run in; 0 until it has run.
+    #[schema(value_type = u64)]
+    pub generation: Generation,
+    /// The newest epoch that was allocated; 0 when none was.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// Raised by each change that agents must know.
+    pub revision: u64,
+    /// How many members must have registered before the cluster runs.
+    pub min_members: u32,
+    /// How many members are live.
+    pub live_members: u32,
+    /// How many members are suspect or lost.
+    pub lost_members: u32,
+    /// How long a snapshot may take.
+    #[schema(value_type = String)]
+    pub snapshot_timeout: HumanDuration,
+    /// What happens when a member is lost.
+    pub on_loss: OnLoss,
+    /// The folder of the coordinator's archive that holds this cluster's snapshots.
+    pub archive_prefix: Option<String>,
+    /// The latest committed snapshot.
+    #[schema(value_type = Option<String>)]
+    pub latest_committed: Option<SnapshotId>,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+/// Whether a member is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// Its lease is held.
+    Live,
+    /// Its connection closed; it is lost unless it comes back within the grace period.
+    Suspect,
+    /// It didn't come back, or its lease ran out.
+    Lost,
+}
+
+/// A member as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Member {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: MemberName,
+    /// Its number in the cluster.
+    #[schema(value_type = u32)]
+    pub member_id: MemberId,
+    /// The number of its latest registration.
+    #[schema(value_type = u64)]
+    pub incarnation: Incarnation,
+    /// Whether it is there.
+    pub state: MemberState,
+    /// Where its data plane listens, `host:port`.
+    pub address: String,
+    /// When this incarnation registered.
+    #[schema(value_type = String, format = DateTime)]
+    pub registered_at: Timestamp,
+    /// When its lease was last renewed.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_seen_at: Timestamp,
+    /// When its lease runs out unless renewed.
+    #[schema(value_type = String, format = DateTime)]
+    pub lease_expires_at: Timestamp,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// How many items at most (1 to 500, 50 unless told).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,28 @@
+//! REST request and response types, problem types, and a typed client.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | durations as people write them | [`duration`] |
+//! | problems (RFC 9457) | [`problem`] |
+//! | lists with cursors | [`page`] |
+//! | clusters and members | [`cluster`] |
+//! | snapshots and why they were aborted | [`snapshot`] |
+//! | schedules | [`schedule`] |
+//! | restores | [`restore`] |
+//! | what agents register, poll and report | [`agent`] |
+//! | the client | [`client`] |
+
+pub mod agent;
+pub mod client;
+pub mod cluster;
+pub mod duration;
+pub mod page;
+pub mod problem;
+pub mod restore;
+pub mod schedule;
+pub mod snapshot;
+
+pub use client::{Client, ClientError};
+pub use duration::HumanDuration;
+pub use page::Page;
+pub use problem::{Problem, ProblemCode};
