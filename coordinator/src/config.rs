@@ -1,0 +1,99 @@
+//! What may be chosen about a coordinator.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use stillframe_archive::ArchiveUrl;
+
+/// How long a member's lease is unless told.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
+
+/// How long a member whose connection closed may take to come back unless told.
+pub const DEFAULT_SUSPECT_GRACE: Duration = Duration::from_millis(200);
+
+/// How long a restore may take to its commit point unless told.
+pub const DEFAULT_RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many database connections a replica opens at most unless told.
+pub const DEFAULT_MAX_CONNECTIONS: u32 = 16;
+
+/// Settings of one coordinator replica. Begin with [`Config::new`] and change what you need.
+#[derive(Clone)]
+pub struct Config {
+    /// The Postgres database (15 or later), `postgres://...`. May hold a password, so it is never printed.
+    pub database_url: String,
+    /// The archive that holds the snapshots.
+    pub archive: ArchiveUrl,
+    /// Where to listen for HTTP; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How long a member's lease is; a held poll renews it.
+    pub lease: Duration,
+    /// How long a member whose connection closed is only suspect, before it is lost.
+    pub suspect_grace: Duration,
+    /// How long a restore may take to its commit point.
+    pub restore_timeout: Duration,
+    /// How many database connections are opened at most.
+    pub max_connections: u32,
+}
+
+impl Config {
+    /// Settings with every default.
+    #[must_use]
+    pub fn new(database_url: impl Into<String>, archive: ArchiveUrl, listen: SocketAddr) -> Self {
+        Self {
+            database_url: database_url.into(),
+            archive,
+            listen,
+            lease: DEFAULT_LEASE,
+            suspect_grace: DEFAULT_SUSPECT_GRACE,
+            restore_timeout: DEFAULT_RESTORE_TIMEOUT,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+        }
+    }
+
+    /// The database URL without its password, for logs and errors.
+    #[must_use]
+    pub fn database(&self) -> String {
+        match url::Url::parse(&self.database_url) {
+            Ok(mut url) => {
+                if url.password().is_some() && url.set_password(Some("***")).is_err() {
+                    return "(a database URL with a password)".to_owned();
+                }
+                let secret = url.query_pairs().any(|(key, _)| key.contains("password"));
+                if secret {
+                    url.set_query(None);
+                }
+                url.into()
+            }
+            Err(_) => "(not a URL)".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("database_url", &self.database())
+            .field("archive", &self.archive)
+            .field("listen", &self.listen)
+            .field("lease", &self.lease)
+            .field("suspect_grace", &self.suspect_grace)
+            .field("restore_timeout", &self.restore_timeout)
+            .field("max_connections", &self.max_connections)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let archive: ArchiveUrl = "file:///tmp/archive".parse().expect("an archive URL");
+        for url in ["postgres://me:hunter2@db/x", "postgres:///x?host=/run&password=hunter2"] {
+            let config = Config::new(url, archive.clone(), SocketAddr::from(([127, 0, 0, 1], 0)));
+            assert!(!format!("{config:?}").contains("hunter2"));
+            assert!(!config.database().contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a member is to be doing: a function of the cluster's facts, and of nothing that happened before.
+
+use stillframe_api::{cluster::ClusterPhase, restore::RestoreState};
+use stillframe_protocol::{Epoch, Generation, Incarnation, MemberName, RestoreId, SnapshotId};
+
+use super::{
+    Facts, Refusal,
+    facts::{Presence, Standing},
+};
+
+/// What a member is to be doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Hold still.
+    Wait {
+        /// Why.
+        why: String,
+    },
+    /// Run.
+    Run {
+        /// The generation.
+        generation: Generation,
+        /// The epoch that counts as cut at its start.
+        epoch: Epoch,
+        /// The restore from whose part it starts.
+        restore: Option<RestoreId>,
+    },
+    /// Load and verify the part of this snapshot.
+    Prepare {
+        /// The restore.
+        restore: RestoreId,
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The generation it makes.
+        generation: Generation,
+    },
+    /// Stop.
+    Leave {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What this incarnation of a member is to be doing.
+///
+/// # Errors
+/// [`Refusal::UnknownMember`], and [`Refusal::Fenced`] for an incarnation that was never given.
+pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Result<Wanted, Refusal> {
+    let cluster = &facts.cluster;
+    let Some(member) = facts.members.get(name) else {
+        return Err(Refusal::UnknownMember { cluster: cluster.name.clone(), member: name.clone() });
+    };
+    if incarnation > member.incarnation {
+        return Err(Refusal::Fenced { member: name.clone(), expected: member.incarnation, found: incarnation });
+    }
+    if incarnation < member.incarnation {
+        return Ok(Wanted::Leave { why: format!("incarnation {} of {name} has taken over", member.incarnation) });
+    }
+    let wait = |why: String| Ok(Wanted::Wait { why });
+    if member.standing == Standing::Excluded {
+        let why = match cluster.latest_committed {
+            Some(snapshot) => format!("the cluster was put back to snapshot {snapshot}, which {name} is not in"),
+            None => format!("the cluster was put back to a snapshot that {name} is not in"),
+        };
+        return Ok(Wanted::Leave { why });
+    }
+    if member.state == Presence::Lost {
+        return wait(format!("{name} counts as lost until it is heard of again"));
+    }
+    if let Some(restore) = facts.restore.as_ref().filter(|restore| !restore.state.has_ended()) {
+        match restore.state {
+            RestoreState::Preparing if restore.members.get(name).is_some_and(|m| m.incarnation == incarnation) => {
+                let (restore, snapshot, generation) = (restore.id, restore.snapshot, restore.generation);
+                return Ok(Wanted::Prepare { restore, snapshot, generation });
+            }
+            RestoreState::Planned | RestoreState::Preparing => {
+                return wait(cluster.phase_reason.clone().unwrap_or_else(|| "a restore is under way".to_owned()));
+            }
+            RestoreState::Resuming | RestoreState::Completed | RestoreState::Failed => {}
+        }
+    }
+    match (member.standing, cluster.phase) {
+        (Standing::Active, ClusterPhase::Running | ClusterPhase::Restoring) => {
+            Ok(Wanted::Run { generation: member.generation, epoch: member.epoch, restore: member.restore })
+        }
+        (Standing::Active, ClusterPhase::Halted | ClusterPhase::Forming) => {
+            wait(cluster.phase_reason.clone().unwrap_or_else(|| "the cluster is halted".to_owned()))
+        }
+        (Standing::Replacing, _) => wait(format!(
+            "an older incarnation of {name} ran in generation {}: the cluster has to be put back to a snapshot first{}",
+            cluster.generation,
+            cluster.phase_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+        )),
+        (Standing::Waiting | Standing::Excluded, _) => {
+            let live = facts.belonging().filter(|m| m.state == Presence::Live).count();
+            wait(format!(
+                "the cluster is not running yet: {live} members are there, and at least {} are needed",
+                cluster.min_members
+            ))
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Drafting a decision: the next facts, and what the audit says.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use stillframe_api::snapshot::SnapshotState;
+use stillframe_protocol::{MemberName, RestoreId, SnapshotId};
+
+use super::facts::{Facts, Presence, SnapshotFacts, Standing};
+
+/// What comes in from outside with every decision: fresh ids in case some are needed, who acts, and settings of the coordinator.
+#[derive(Debug, Clone)]
+pub struct Occasion {
+    /// The id of a snapshot that is made, if one is.
+    pub snapshot: SnapshotId,
+    /// The id of a snapshot that follows by itself, if one does.
+    pub automatic: SnapshotId,
+    /// The id of a restore that is made, if one is.
+    pub restore: RestoreId,
+    /// Who acts: `request`, `member:<name>`, `schedule:<name>` or `coordinator`.
+    pub actor: String,
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// How long a restore may take to its commit point.
+    pub restore_timeout: SignedDuration,
+}
+
+/// A line of the audit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audit {
+    /// Who acted.
+    pub actor: String,
+    /// What was done, `snapshot.committed`.
+    pub action: &'static str,
+    /// To what: an id or a name.
+    pub subject: String,
+    /// More.
+    pub detail: Value,
+}
+
+/// What is to be written, all together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The facts as they are to be.
+    pub next: Facts,
+    /// What the audit says.
+    pub audit: Vec<Audit>,
+}
+
+/// A decision in the making.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// The facts as they were read.
+    before: &'a Facts,
+    /// The facts as they are to be.
+    pub next: Facts,
+    pub(super) occasion: &'a Occasion,
+    pub(super) automatic_used: bool,
+    audit: Vec<Audit>,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins with everything as it is.
+    #[must_use]
+    pub fn new(facts: &'a Facts, occasion: &'a Occasion) -> Self {
+        Self { before: facts, next: facts.clone(), occasion, automatic_used: false, audit: Vec::new() }
+    }
+
+    /// The moment of the decision.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.before.now
+    }
+
+    /// Adds a line to the audit, under the name of whoever acts.
+    pub fn audit(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
+        self.audit.push(Audit { actor: self.occasion.actor.clone(), action, subject: subject.to_string(), detail });
+    }
+
+    /// Adds a line to the audit for something that the coordinator does by itself.
+    pub fn audit_automatic(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
+        self.audit.push(Audit { actor: "coordinator".to_owned(), action, subject: subject.to_string(), detail });
+    }
+
+    /// Does what follows by itself, raises the revisions where agents must know, and is done.
+    #[must_use]
+    pub fn decide(mut self) -> Decision {
+        super::settle::settle(&mut self);
+        let revision = self.before.cluster.revision;
+        if agents_must_know(self.before, &self.next) {
+            self.next.cluster.revision = revision.saturating_add(1);
+            if peers(self.before).ne(peers(&self.next)) {
+                self.next.cluster.peers_revision = self.next.cluster.revision;
+            }
+        }
+        Decision { next: self.next, audit: self.audit }
+    }
+}
+
+impl Decision {
+    /// Leaves everything as it is.
+    #[must_use]
+    pub fn nothing(facts: &Facts) -> Self {
+        Self { next: facts.clone(), audit: Vec::new() }
+    }
+}
+
+fn peers(facts: &Facts) -> impl Iterator<Item = (&MemberName, u64, &str)> {
+    facts.belonging().map(|member| (&member.name, member.incarnation.0, member.address.as_str()))
+}
+
+/// Whether the difference is visible in anybody's assignment. Compared rather than remembered, so no rule can forget to say so.
+fn agents_must_know(before: &Facts, next: &Facts) -> bool {
+    let cluster = |facts: &Facts| {
+        let c = &facts.cluster;
+        (c.phase, c.phase_reason.clone(), c.generation, c.epoch)
+    };
+    let member = |facts: &Facts| -> Vec<(u64, Presence, Standing, u64)> {
+        facts.members.values().map(|m| (m.incarnation.0, m.state, m.standing, m.generation.0)).collect()
+    };
+    let recording = |facts: &Facts| -> Vec<SnapshotId> {
+        facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording).map(|s| s.id).collect()
+    };
+    let restore = |facts: &Facts| facts.restore.as_ref().map(|r| (r.id, r.state, r.generation));
+    cluster(before) != cluster(next)
+        || member(before) != member(next)
+        || peers(before).ne(peers(next))
+        || recording(before) != recording(next)
+        || before.outcomes != next.outcomes
+        || restore(before) != restore(next)
+}
+
+impl Draft<'_> {
+    /// The snapshot to change, if it is in sight.
+    pub fn snapshot_mut(&mut self, id: SnapshotId) -> Option<&mut SnapshotFacts> {
+        self.next.snapshots.iter_mut().find(|snapshot| snapshot.id == id)
+    }
+}

@@ -1,0 +1,337 @@
+//! What is known of one cluster: the input of every decision. Fields are named after the columns that hold them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use stillframe_api::{
+    agent::MissingChannel,
+    cluster::{ClusterPhase, OnLoss},
+    restore::{RestorePhase, RestoreState},
+    snapshot::{Abort, SnapshotState, Trigger},
+};
+use stillframe_protocol::{
+    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, RestoreId, SnapshotId, name::ScheduleName,
+};
+use uuid::Uuid;
+
+/// Everything that a decision about a cluster may rest on, as of one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The database's clock when the facts were read.
+    pub now: Timestamp,
+    /// The cluster itself.
+    pub cluster: ClusterFacts,
+    /// Every member that was ever registered.
+    pub members: BTreeMap<MemberName, MemberFacts>,
+    /// The snapshots that haven't ended, oldest first, and the one that was asked about, ended or not.
+    pub snapshots: Vec<SnapshotFacts>,
+    /// How the last few snapshots ended, by epoch.
+    pub outcomes: Vec<OutcomeFacts>,
+    /// The restore under way.
+    pub restore: Option<RestoreFacts>,
+    /// The members of the latest committed snapshot.
+    pub latest_view: BTreeSet<MemberName>,
+    /// The schedule that was asked about.
+    pub schedule: Option<ScheduleFacts>,
+}
+
+/// Why a cluster is halted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HaltCause {
+    /// A member was lost, and the cluster's settings say to halt.
+    OnLoss,
+    /// A member was lost, and there is no committed snapshot to go back to.
+    NoSnapshot,
+    /// A restore failed, and the old generation can't go on.
+    RestoreFailed,
+}
+
+/// The cluster's own row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    /// Its name.
+    pub name: ClusterName,
+    /// How many members must have registered before it runs.
+    pub min_members: u32,
+    /// How long a snapshot may take, in milliseconds.
+    pub snapshot_timeout_ms: u64,
+    /// What happens when a member is lost.
+    pub on_loss: OnLoss,
+    /// The folder of the coordinator's archive that holds its snapshots.
+    pub archive_prefix: Option<String>,
+    /// How many snapshots may be recording or committing at once.
+    pub max_concurrent: u32,
+    /// The least time between the beginnings of two snapshots, in milliseconds.
+    pub min_pause_ms: u64,
+    /// Where it is in its life.
+    pub phase: ClusterPhase,
+    /// Why, when there is something to say.
+    pub phase_reason: Option<String>,
+    /// Why it is halted; set exactly then.
+    pub halt: Option<HaltCause>,
+    /// The active generation; 0 until it has run.
+    pub generation: Generation,
+    /// The newest generation allocated, burned ones included.
+    pub last_generation: Generation,
+    /// The newest epoch allocated.
+    pub epoch: Epoch,
+    /// Raised by each change that agents must know.
+    pub revision: u64,
+    /// The revision at which the peer list last changed.
+    pub peers_revision: u64,
+    /// The newest member number given.
+    pub last_member_id: u32,
+    /// The snapshot that a rollback goes back to.
+    pub latest_committed: Option<SnapshotId>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// Whether a member's incarnation is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It is.
+    Live,
+    /// It didn't come back in time, or its lease ran out.
+    Lost,
+}
+
+/// What a member's incarnation is to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It hasn't run yet: it waits for the cluster to run.
+    Waiting,
+    /// It runs in the active generation.
+    Active,
+    /// An older incarnation of its name ran in the generation; it waits for a restore.
+    Replacing,
+    /// A restore put it out of the cluster.
+    Excluded,
+}
+
+/// A member, as its latest incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    /// Its name.
+    pub name: MemberName,
+    /// Its number.
+    pub member_id: MemberId,
+    /// The number of its latest registration.
+    pub incarnation: Incarnation,
+    /// The random id of its process.
+    pub instance: Uuid,
+    /// Where its data plane listens.
+    pub address: String,
+    /// Whether it is there.
+    pub state: Presence,
+    /// What it is to the cluster.
+    pub standing: Standing,
+    /// The generation it runs in, when active.
+    pub generation: Generation,
+    /// The epoch that counted as cut when it started in that generation.
+    pub epoch: Epoch,
+    /// The restore from whose part it started.
+    pub restore: Option<RestoreId>,
+    /// When this incarnation registered.
+    pub registered_at: Timestamp,
+    /// The replica that holds its poll.
+    #[serde(default)]
+    pub holder: Option<Uuid>,
+    /// When its lease runs out unless renewed.
+    pub lease_expires_at: Timestamp,
+}
+
+impl MemberFacts {
+    /// Whether this incarnation is there and runs in the generation.
+    #[must_use]
+    pub fn runs_in(&self, generation: Generation) -> bool {
+        self.state == Presence::Live && self.standing == Standing::Active && self.generation == generation
+    }
+}
+
+/// The latest word of a member on what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressFacts {
+    /// The channels that aren't closed.
+    pub missing: Vec<MissingChannel>,
+    /// When it was said.
+    pub at: Timestamp,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFacts {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its epoch; none while it is pending.
+    pub epoch: Option<Epoch>,
+    /// The generation it is taken in.
+    pub generation: Generation,
+    /// Where it is in its life.
+    pub state: SnapshotState,
+    /// Why it was aborted.
+    pub abort: Option<Abort>,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Objects of at most so many bytes travel inline.
+    pub inline_limit: u64,
+    /// The members and incarnations it is of; frozen once it is recorded.
+    pub view: BTreeMap<MemberName, Incarnation>,
+    /// How many they are.
+    pub view_members: u32,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When recording began.
+    pub recording_at: Option<Timestamp>,
+    /// When the certificate held.
+    pub committing_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When it is aborted if it is still recorded then.
+    pub deadline_at: Timestamp,
+    /// How many messages were in flight at the cut.
+    pub messages_in_flight: Option<u64>,
+    /// When what it left in the archive is to be deleted.
+    pub sweep_at: Option<Timestamp>,
+    /// The members whose parts are there. Read only.
+    #[serde(default, skip_serializing)]
+    pub reported: BTreeSet<MemberName>,
+    /// What members said they wait for. Read only.
+    #[serde(default, skip_serializing)]
+    pub progress: BTreeMap<MemberName, ProgressFacts>,
+}
+
+impl SnapshotFacts {
+    /// Whether it takes a slot.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, SnapshotState::Recording | SnapshotState::Committing)
+    }
+
+    /// Whether every member of the view has reported its part.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.view.keys().all(|member| self.reported.contains(member))
+    }
+}
+
+/// How a snapshot that was recorded ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeFacts {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Whether it was committed.
+    pub committed: bool,
+}
+
+/// A member's place in a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreMemberFacts {
+    /// The incarnation that takes up the part; 0 until the member is there.
+    pub incarnation: Incarnation,
+    /// What it has done.
+    pub phase: RestorePhase,
+    /// The bytes of its part.
+    pub bytes: u64,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// A restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreFacts {
+    /// Its id.
+    pub id: RestoreId,
+    /// The snapshot it goes back to.
+    pub snapshot: SnapshotId,
+    /// The generation it makes.
+    pub generation: Generation,
+    /// Where it is in its life.
+    pub state: RestoreState,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The members of the snapshot.
+    pub members: BTreeMap<MemberName, RestoreMemberFacts>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the new generation became active.
+    pub resumed_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When it is given up if the commit point isn't reached.
+    pub deadline_at: Timestamp,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleFacts {
+    /// Its name.
+    pub name: ScheduleName,
+    /// The interval between slots, in milliseconds.
+    pub every_ms: u64,
+    /// How long each snapshot may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The next slot.
+    pub next_at: Timestamp,
+    /// The last slot that was decided.
+    pub last_slot_at: Option<Timestamp>,
+    /// The snapshot of the last slot that took one.
+    pub last_snapshot: Option<SnapshotId>,
+    /// Why the last slot was skipped.
+    pub last_skip: Option<String>,
+    /// When it was first set.
+    pub created_at: Timestamp,
+}
+
+/// How many outcomes are kept in sight of the agents.
+pub const OUTCOMES: usize = 16;
+
+impl Facts {
+    /// A snapshot that hasn't ended, or the one that was asked about.
+    #[must_use]
+    pub fn snapshot(&self, id: SnapshotId) -> Option<&SnapshotFacts> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == id)
+    }
+
+    /// The members that belong to the cluster.
+    pub fn belonging(&self) -> impl Iterator<Item = &MemberFacts> {
+        self.members.values().filter(|member| member.standing != Standing::Excluded)
+    }
+
+    /// The members because of which the generation isn't whole: lost, or replaced by a newer incarnation.
+    pub fn missing_members(&self) -> impl Iterator<Item = &MemberFacts> {
+        let generation = self.cluster.generation;
+        self.belonging().filter(move |member| match member.standing {
+            Standing::Active => !member.runs_in(generation),
+            Standing::Replacing => true,
+            Standing::Waiting | Standing::Excluded => false,
+        })
+    }
+
+    /// Whether a member of this name is there, in whatever standing.
+    #[must_use]
+    pub fn is_live(&self, member: &MemberName) -> bool {
+        self.members.get(member).is_some_and(|member| member.state == Presence::Live)
+    }
+
+    /// The facts without what has ended: what the next decision would read.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.snapshots.retain(|snapshot| !snapshot.state.has_ended());
+        self.restore = self.restore.take().filter(|restore| !restore.state.has_ended());
+        self.schedule = None;
+        self
+    }
+}

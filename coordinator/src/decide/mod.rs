@@ -1,0 +1,31 @@
+//! The rules of the coordinator. Pure: facts in, decision out; no clock, no randomness, no tokio, no SQL. Times and ids come in.
+//!
+//! Each function takes the [`Facts`] of one cluster, read under its lock, and gives a [`Decision`]: the facts as they are to be next, and
+//! what the audit has to say. The store writes the difference.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | what is known of a cluster | [`facts`] |
+//! | drafting a decision, refusals | [`decision`], [`refusal`] |
+//! | what follows by itself from any change | [`settle`] |
+//! | registering, losing and regaining members | [`member`] |
+//! | asking for, aborting and committing snapshots | [`snapshot`], [`part`], [`blame`] |
+//! | restores | [`restore`] |
+//! | schedules | [`schedule`] |
+//! | what a member is to be doing | [`assignment`] |
+
+pub mod assignment;
+pub mod blame;
+pub mod decision;
+pub mod facts;
+pub mod member;
+pub mod part;
+pub mod refusal;
+pub mod restore;
+pub mod schedule;
+pub mod settle;
+pub mod snapshot;
+
+pub use decision::{Audit, Decision, Draft, Occasion};
+pub use facts::Facts;
+pub use refusal::Refusal;

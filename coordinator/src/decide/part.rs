@@ -1,0 +1,69 @@
+//! Which part reports are fit to be taken at all. Whether the part is still wanted is for the store to say, under its lock.
+
+use std::collections::BTreeSet;
+
+use stillframe_api::agent::PartReport;
+use stillframe_archive::{ObjectKey, Place};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName};
+
+/// Whose part it is said to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reporter {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The member.
+    pub member: MemberName,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// How much longer than asked for an inline object may be: the limit is a wish, the manifest's bound is the coordinator's to keep.
+const INLINE_BOUND_BYTES: u64 = 16 << 10;
+
+/// Checks that a report speaks of objects that are the reporter's own, in the right places, each once.
+///
+/// # Errors
+/// What was expected and what was found.
+pub fn check(reporter: &Reporter, report: &PartReport) -> Result<(), String> {
+    let mut roles = BTreeSet::new();
+    for object in &report.objects {
+        if !roles.insert(object.role) {
+            return Err(format!("expected one {} object, found two", object.role));
+        }
+        match &object.place {
+            Place::Key(key) => {
+                let Reporter { cluster, member, incarnation } = reporter;
+                let expected = ObjectKey::part_key(cluster, report.snapshot, member, *incarnation, object.role);
+                if *key != expected {
+                    return Err(format!("the {} object of this part is stored under {expected}, found {key}", object.role));
+                }
+            }
+            Place::Inline(content) => {
+                let found = content.len() as u64;
+                if found != object.bytes || found > INLINE_BOUND_BYTES {
+                    return Err(format!(
+                        "an inline {} object has the {} bytes it says and at most {INLINE_BOUND_BYTES}, found {found}",
+                        object.role, object.bytes
+                    ));
+                }
+            }
+        }
+    }
+    let twice = |what: &str, names: Vec<&MemberName>| {
+        let mut seen = BTreeSet::new();
+        names
+            .into_iter()
+            .find(|name| !seen.insert(*name))
+            .map(|name| format!("expected one `{what}` entry a channel, found two for {name}"))
+    };
+    let double = twice("sent", report.sent.iter().map(|s| &s.to).collect())
+        .or_else(|| twice("received", report.received.iter().map(|r| &r.from).collect()))
+        .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from).collect()));
+    double.map_or(Ok(()), Err)
+}
+
+/// The bytes of a part's objects, as stored.
+#[must_use]
+pub fn bytes(report: &PartReport) -> u64 {
+    report.objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,124 @@
+//! Why a request is refused. Nothing was changed.
+
+use stillframe_api::{cluster::ClusterPhase, restore::RestoreState, snapshot::SnapshotState};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId};
+
+/// A refusal: what was expected, what was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The cluster's phase doesn't allow it.
+    #[error("cluster {cluster} must be running, found it {}{}", phase_name(*.phase), reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    NotRunning {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Its phase.
+        phase: ClusterPhase,
+        /// Why it is in it.
+        reason: Option<String>,
+    },
+    /// A member is lost, and all of them are needed.
+    #[error("every member of cluster {cluster} is needed, and {} is lost", list(members))]
+    MemberLost {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Who is lost.
+        members: Vec<MemberName>,
+    },
+    /// Too many snapshots wait already.
+    #[error("a snapshot of cluster {cluster} is under way and {pending} wait for it; no more than {pending} may")]
+    TooManyPending {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How many wait.
+        pending: usize,
+    },
+    /// A restore is under way.
+    #[error("restore {restore} of cluster {cluster} is under way ({})", state.as_str())]
+    RestoreUnderWay {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The restore.
+        restore: RestoreId,
+        /// Where it is.
+        state: RestoreState,
+    },
+    /// Only a committed snapshot can be restored.
+    #[error("only a committed snapshot can be restored, and snapshot {snapshot} is {state}")]
+    NotCommitted {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+    },
+    /// The snapshot isn't of this cluster, or doesn't exist.
+    #[error("cluster {cluster} has no snapshot {snapshot}")]
+    UnknownSnapshot {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// The snapshot has ended, or can't be aborted any more.
+    #[error("snapshot {snapshot} can be aborted while it is pending or recording, and it is {state}")]
+    SnapshotEnded {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+    },
+    /// A member of the snapshot has never registered.
+    #[error("snapshot {snapshot} needs the members {}, and cluster {cluster} has none of that name", list(members))]
+    MembersDiffer {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Who is unknown.
+        members: Vec<MemberName>,
+    },
+    /// No member of that name.
+    #[error("cluster {cluster} has no member {member}")]
+    UnknownMember {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The member.
+        member: MemberName,
+    },
+    /// A newer incarnation has taken over, or the number was never given.
+    #[error("incarnation {found} of member {member} was asked for, and {expected} is the one in force")]
+    Fenced {
+        /// The member.
+        member: MemberName,
+        /// The incarnation in force.
+        expected: Incarnation,
+        /// The one that asked.
+        found: Incarnation,
+    },
+    /// There is no room for one more member.
+    #[error("cluster {cluster} has {limit} members, which is the most it can have")]
+    ClusterFull {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The limit.
+        limit: u32,
+    },
+    /// The schedule is gone.
+    #[error("cluster {cluster} has no such schedule any more")]
+    UnknownSchedule {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+}
+
+fn phase_name(phase: ClusterPhase) -> &'static str {
+    match phase {
+        ClusterPhase::Forming => "forming",
+        ClusterPhase::Running => "running",
+        ClusterPhase::Restoring => "restoring",
+        ClusterPhase::Halted => "halted",
+    }
+}
+
+pub(crate) fn list(members: &[MemberName]) -> String {
+    members.iter().map(MemberName::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,206 @@
+//! What follows by itself from any change: the rules of a cluster's life, as levels rather than events. Every decision ends here, so a rule
+//! holds however its premise came about.
+
+use serde_json::json;
+use stillframe_api::{
+    cluster::{ClusterPhase, OnLoss},
+    snapshot::{SnapshotState, Trigger},
+};
+use stillframe_protocol::{Generation, MemberName};
+
+use super::{
+    decision::Draft,
+    facts::{HaltCause, Presence, Standing},
+    refusal::list,
+    restore, snapshot,
+};
+
+/// Applies every rule.
+pub fn settle(draft: &mut Draft<'_>) {
+    snapshot::abort_broken(draft);
+    form(draft);
+    restore::advance(draft);
+    take_heart(draft);
+    react_to_loss(draft);
+    restore::advance(draft);
+    join(draft);
+    describe(draft);
+    snapshot::abort_superseded(draft);
+    snapshot::start_pending(draft);
+}
+
+/// A forming cluster runs once `min_members` are live.
+fn form(draft: &mut Draft<'_>) {
+    let cluster = &draft.next.cluster;
+    let live = draft.next.belonging().filter(|member| member.state == Presence::Live).count();
+    if cluster.phase == ClusterPhase::Forming && live >= cluster.min_members as usize {
+        start_generation(draft);
+    }
+}
+
+/// Starts a new generation from the application's initial state, with every member that is live.
+fn start_generation(draft: &mut Draft<'_>) {
+    let generation = allocate_generation(draft);
+    let epoch = draft.next.cluster.epoch;
+    let cluster = &mut draft.next.cluster;
+    cluster.generation = generation;
+    set_phase(draft, ClusterPhase::Running);
+    for member in draft.next.members.values_mut() {
+        if member.standing != Standing::Excluded && member.state == Presence::Live {
+            member.standing = Standing::Active;
+            (member.generation, member.epoch, member.restore) = (generation, epoch, None);
+        }
+    }
+    let cluster = draft.next.cluster.name.clone();
+    draft.audit_automatic("cluster.running", cluster, json!({ "generation": generation, "from": "initial state" }));
+    snapshot::request_automatic(draft);
+}
+
+/// A generation number that was never used and never will be again.
+pub(super) fn allocate_generation(draft: &mut Draft<'_>) -> Generation {
+    let cluster = &mut draft.next.cluster;
+    cluster.last_generation = cluster.last_generation.next();
+    cluster.last_generation
+}
+
+pub(super) fn set_phase(draft: &mut Draft<'_>, phase: ClusterPhase) {
+    let cluster = &mut draft.next.cluster;
+    (cluster.phase, cluster.phase_reason, cluster.halt) = (phase, None, None);
+}
+
+pub(super) fn halt(draft: &mut Draft<'_>, cause: HaltCause, reason: String) {
+    set_phase(draft, ClusterPhase::Halted);
+    let cluster = &mut draft.next.cluster;
+    (cluster.halt, cluster.phase_reason) = (Some(cause), Some(reason.clone()));
+    let name = cluster.name.clone();
+    draft.audit_automatic("cluster.halted", name, json!({ "reason": reason }));
+}
+
+/// Whether there is a snapshot to go back to, or one that is certain to be committed.
+fn has_fallback(draft: &Draft<'_>) -> bool {
+    let next = &draft.next;
+    next.cluster.latest_committed.is_some()
+        || next.snapshots.iter().any(|s| s.state == SnapshotState::Committing && s.generation == next.cluster.generation)
+}
+
+/// A cluster that halted for want of a snapshot goes on when nothing is missing after all, or starts afresh when everybody did.
+fn take_heart(draft: &mut Draft<'_>) {
+    if draft.next.cluster.halt != Some(HaltCause::NoSnapshot) {
+        return;
+    }
+    if everybody_started_again(draft) {
+        start_generation(draft);
+    } else if draft.next.missing_members().next().is_none() || (has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest) {
+        set_phase(draft, ClusterPhase::Running);
+        let cluster = draft.next.cluster.name.clone();
+        draft.audit_automatic("cluster.running", cluster, json!({ "generation": draft.next.cluster.generation }));
+    }
+}
+
+/// Whether no incarnation of the active generation is left, and enough new ones are there: then nothing can be lost by starting afresh.
+fn everybody_started_again(draft: &Draft<'_>) -> bool {
+    let mut live = 0;
+    for member in draft.next.belonging() {
+        match (member.standing, member.state) {
+            (Standing::Active, _) | (Standing::Replacing, Presence::Lost) => return false,
+            (Standing::Waiting | Standing::Replacing, Presence::Live) => live += 1,
+            (Standing::Waiting, Presence::Lost) | (Standing::Excluded, _) => {}
+        }
+    }
+    !has_fallback(draft) && live >= draft.next.cluster.min_members
+}
+
+fn on_loss(draft: &Draft<'_>) -> OnLoss {
+    draft.next.cluster.on_loss
+}
+
+fn missing(draft: &Draft<'_>) -> Vec<MemberName> {
+    draft.next.missing_members().map(|member| member.name.clone()).collect()
+}
+
+/// A running cluster that isn't whole is halted, started afresh, or put back as soon as everybody that takes is there.
+fn react_to_loss(draft: &mut Draft<'_>) {
+    if draft.next.cluster.phase != ClusterPhase::Running {
+        return;
+    }
+    let missing = missing(draft);
+    if missing.is_empty() {
+        return;
+    }
+    let names = list(&missing);
+    if !has_fallback(draft) {
+        if everybody_started_again(draft) {
+            start_generation(draft);
+            return;
+        }
+        let reason = format!(
+            "{names} was lost before the first snapshot was committed, so there is nothing to go back to: start every member again, and the \
+             cluster starts afresh"
+        );
+        return halt(draft, HaltCause::NoSnapshot, reason);
+    }
+    match on_loss(draft) {
+        OnLoss::Halt => {
+            let reason = format!("{names} was lost, and on_loss is halt: start a restore (`stillframe restore start`)");
+            halt(draft, HaltCause::OnLoss, reason);
+        }
+        OnLoss::RestoreLatest => roll_back(draft),
+    }
+}
+
+/// Starts the automatic restore once everybody of the latest committed snapshot is there. A snapshot that has all its parts is let
+/// through first: that takes milliseconds, and loses less.
+fn roll_back(draft: &mut Draft<'_>) {
+    let next = &draft.next;
+    let Some(snapshot) = next.cluster.latest_committed else { return };
+    let nearly_there = next.snapshots.iter().any(|s| match s.state {
+        SnapshotState::Committing => true,
+        SnapshotState::Recording => s.is_complete(),
+        SnapshotState::Pending
+        | SnapshotState::Committed
+        | SnapshotState::Aborted
+        | SnapshotState::Deleting
+        | SnapshotState::Deleted => false,
+    });
+    if nearly_there || !next.latest_view.iter().all(|member| next.is_live(member)) {
+        return;
+    }
+    let view = next.latest_view.clone();
+    restore::begin(draft, snapshot, &view, Trigger::Automatic);
+}
+
+/// Whoever waited joins the running generation, at the newest epoch: snapshots under way don't concern it.
+fn join(draft: &mut Draft<'_>) {
+    let (generation, epoch) = (draft.next.cluster.generation, draft.next.cluster.epoch);
+    if draft.next.cluster.phase != ClusterPhase::Running {
+        return;
+    }
+    let mut joined = Vec::new();
+    for member in draft.next.members.values_mut() {
+        if member.standing == Standing::Waiting && member.state == Presence::Live {
+            member.standing = Standing::Active;
+            (member.generation, member.epoch, member.restore) = (generation, epoch, None);
+            joined.push(member.name.clone());
+        }
+    }
+    if joined.is_empty() {
+        return;
+    }
+    for member in joined {
+        draft.audit_automatic("member.joined", member, json!({ "generation": generation, "epoch": epoch }));
+    }
+    snapshot::request_automatic(draft);
+}
+
+/// Says why a running cluster takes no snapshots.
+fn describe(draft: &mut Draft<'_>) {
+    if draft.next.cluster.phase != ClusterPhase::Running {
+        return;
+    }
+    let missing = missing(draft);
+    draft.next.cluster.phase_reason = if missing.is_empty() {
+        None
+    } else {
+        Some(format!("{} is lost; the cluster is put back to its latest snapshot when all members are there", list(&missing)))
+    };
+}

@@ -1,0 +1,187 @@
+//! Problems in HTTP: the only place that knows status codes.
+
+use std::any::Any;
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use stillframe_api::{Problem, ProblemCode, problem::MEDIA_TYPE};
+
+use super::extract::RequestId;
+use crate::{decide::Refusal, service::ServiceError, store::StoreError};
+
+/// An error on its way out.
+#[derive(Debug, Clone)]
+pub struct Failure(Problem);
+
+impl Failure {
+    /// A request that can't be understood.
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self(problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail))
+    }
+
+    /// A body that is too long.
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self(problem(ProblemCode::InvalidRequest, StatusCode::PAYLOAD_TOO_LARGE, detail))
+    }
+
+    /// A body of another type.
+    pub(super) fn wrong_media_type(detail: impl Into<String>) -> Self {
+        Self(problem(ProblemCode::InvalidRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+    }
+
+    /// Not ready to serve.
+    pub(super) fn not_ready(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self(problem(code, StatusCode::SERVICE_UNAVAILABLE, detail))
+    }
+}
+
+fn title(code: ProblemCode) -> &'static str {
+    match code {
+        ProblemCode::InvalidRequest => "The request is malformed",
+        ProblemCode::NoSuchRoute => "No such route",
+        ProblemCode::UnknownCluster => "No such cluster",
+        ProblemCode::UnknownMember => "No such member",
+        ProblemCode::UnknownSnapshot => "No such snapshot",
+        ProblemCode::UnknownSchedule => "No such schedule",
+        ProblemCode::UnknownRestore => "No such restore",
+        ProblemCode::ClusterExists => "The cluster exists with other settings",
+        ProblemCode::ClusterNotRunning => "The cluster is not running",
+        ProblemCode::MemberLost => "A member is lost",
+        ProblemCode::SnapshotUnderWay => "A snapshot is under way",
+        ProblemCode::RestoreUnderWay => "A restore is under way",
+        ProblemCode::SnapshotNotCommitted => "The snapshot is not committed",
+        ProblemCode::SnapshotEnded => "The snapshot has ended",
+        ProblemCode::MembersDiffer => "The members are not those of the snapshot",
+        ProblemCode::Fenced => "Fenced: another incarnation is in force",
+        ProblemCode::DatabaseUnavailable => "The database can't be used just now",
+        ProblemCode::ArchiveUnavailable => "The archive can't be used just now",
+        ProblemCode::Internal => "The coordinator has a fault",
+    }
+}
+
+fn problem(code: ProblemCode, status: StatusCode, detail: impl Into<String>) -> Problem {
+    Problem::new(code, status.as_u16(), title(code), detail)
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        Self(match error {
+            ServiceError::Invalid(_) => problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail),
+            ServiceError::UnknownCluster(_) => problem(ProblemCode::UnknownCluster, StatusCode::NOT_FOUND, detail)
+                .with_hint("create it with POST /v1/clusters (`stillframe cluster create`), or look at GET /v1/clusters"),
+            ServiceError::UnknownSnapshot(_) => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
+                .with_hint("list a cluster's snapshots (`stillframe snapshot list`)"),
+            ServiceError::UnknownSchedule(..) => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail)
+                .with_hint("set it with PUT (`stillframe schedule set`)"),
+            ServiceError::UnknownRestore(_) => problem(ProblemCode::UnknownRestore, StatusCode::NOT_FOUND, detail),
+            ServiceError::ClusterExists { .. } => problem(ProblemCode::ClusterExists, StatusCode::CONFLICT, detail)
+                .with_hint("choose another name, or ask with the settings that it has"),
+            ServiceError::Refused(refusal) => refused(&refusal, detail),
+            ServiceError::Store(error) => store(&error, detail),
+            ServiceError::Archive(_) => problem(ProblemCode::ArchiveUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with_hint("try again; if it lasts, check the store and the coordinator's --archive"),
+            ServiceError::Stopping => problem(ProblemCode::DatabaseUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with_hint("try again, at another replica or when it has started again"),
+        })
+    }
+}
+
+fn refused(refusal: &Refusal, detail: String) -> Problem {
+    match refusal {
+        Refusal::NotRunning { .. } => problem(ProblemCode::ClusterNotRunning, StatusCode::CONFLICT, detail)
+            .with_hint("wait until its members are there; if it is halted, start a restore (`stillframe restore start`)"),
+        Refusal::MemberLost { .. } => problem(ProblemCode::MemberLost, StatusCode::CONFLICT, detail)
+            .with_hint("start the member again; the cluster is put back to its latest snapshot by itself"),
+        Refusal::TooManyPending { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
+            .with_hint("wait for those under way, or abort some (`stillframe snapshot abort`)"),
+        Refusal::RestoreUnderWay { .. } => problem(ProblemCode::RestoreUnderWay, StatusCode::CONFLICT, detail)
+            .with_hint("wait until it has ended (`stillframe restore show --wait`)"),
+        Refusal::NotCommitted { .. } => problem(ProblemCode::SnapshotNotCommitted, StatusCode::CONFLICT, detail)
+            .with_hint("choose a committed one (`stillframe snapshot list --status committed`)"),
+        Refusal::UnknownSnapshot { .. } => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
+            .with_hint("list the cluster's snapshots (`stillframe snapshot list`)"),
+        Refusal::SnapshotEnded { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
+        Refusal::MembersDiffer { .. } => problem(ProblemCode::MembersDiffer, StatusCode::CONFLICT, detail)
+            .with_hint("start members of those names, then ask again"),
+        Refusal::UnknownMember { .. } => {
+            problem(ProblemCode::UnknownMember, StatusCode::NOT_FOUND, detail).with_hint("register it first")
+        }
+        Refusal::Fenced { .. } => problem(ProblemCode::Fenced, StatusCode::CONFLICT, detail)
+            .with_hint("stop this process; to take part again, register as a new one"),
+        Refusal::ClusterFull { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
+        Refusal::UnknownSchedule { .. } => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail),
+    }
+}
+
+fn store(error: &StoreError, detail: String) -> Problem {
+    match error {
+        StoreError::Unavailable { .. } | StoreError::Contended { .. } => {
+            problem(ProblemCode::DatabaseUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with_hint("nothing was changed: try again; if it lasts, check the database and the coordinator's --database-url")
+        }
+        StoreError::Unknown { .. } => problem(ProblemCode::DatabaseUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+            .with_hint("look whether it was done before asking again"),
+        StoreError::Fault { .. } => {
+            tracing::error!(detail, "the store has a fault");
+            problem(
+                ProblemCode::Internal,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "a fault of the coordinator's own; its log says more",
+            )
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        // The body is made in `finish`, which knows the request's id.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every problem its body, with the id of the request.
+pub(super) async fn finish(RequestId(request_id): RequestId, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(Failure(mut problem)) = response.extensions_mut().remove::<Failure>() else { return response };
+    problem.request_id = request_id;
+    let mut failed = (response.status(), Json(problem)).into_response();
+    failed.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        failed.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    if failed.status() == StatusCode::SERVICE_UNAVAILABLE {
+        failed.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    failed
+}
+
+/// Any path that isn't a route.
+pub(super) async fn no_such_route(uri: Uri) -> Failure {
+    let detail = format!("there is no route {}", uri.path());
+    Failure(
+        problem(ProblemCode::NoSuchRoute, StatusCode::NOT_FOUND, detail).with_hint("the routes are in openapi.yaml, under /v1"),
+    )
+}
+
+/// A route that doesn't have this method.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Failure {
+    let detail = format!("{} has no method {method}", uri.path());
+    Failure(problem(ProblemCode::NoSuchRoute, StatusCode::METHOD_NOT_ALLOWED, detail).with_hint("the routes are in openapi.yaml"))
+}
+
+/// A handler that panicked.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+    tracing::error!(what, "a handler panicked");
+    let detail = "a fault of the coordinator's own; its log says more";
+    Failure(problem(ProblemCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, detail)).into_response()
+}

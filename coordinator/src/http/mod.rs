@@ -1,0 +1,69 @@
+//! HTTP: routes, extractors, problems. Knows the service, never the store.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | the status of each problem | [`error`] |
+//! | reading paths, queries and bodies | [`extract`] |
+//! | connections that say when they close | [`connection`] |
+//! | the routes, a file a concept | [`routes`] |
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    trace::TraceLayer,
+};
+use utoipa::openapi::{ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::service::Service;
+
+pub mod connection;
+pub mod error;
+pub mod extract;
+pub mod routes;
+
+/// The longest body, except that of a report.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// The longest report.
+pub(crate) const MAX_REPORT_BYTES: usize = 32 << 20;
+
+fn documented() -> OpenApiRouter<Arc<Service>> {
+    let info = InfoBuilder::new()
+        .title("Stillframe coordinator")
+        .description(Some(
+            "Consistent snapshots of running clusters, and putting them back. Errors are problem details (RFC 9457); times are RFC 3339 in \
+             UTC; durations are strings such as \"30s\".",
+        ))
+        .version("1")
+        .license(Some(LicenseBuilder::new().name("MIT OR Apache-2.0").build()))
+        .contact(None::<ContactBuilder>.map(ContactBuilder::build))
+        .build();
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+        .nest("/v1", routes::v1())
+        .merge(routes::health::routes())
+}
+
+/// The description of the API, as `openapi.yaml` has it.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}
+
+/// The whole router.
+pub fn router(service: Arc<Service>) -> Router {
+    let (router, _) = documented().split_for_parts();
+    router
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn(error::finish))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http().make_span_with(extract::span))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(service)
+}

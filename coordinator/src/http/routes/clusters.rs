@@ -1,0 +1,91 @@
+//! Clusters and their members.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use stillframe_api::{
+    Page, Problem,
+    cluster::{Cluster, CreateCluster, Member, PageQuery},
+};
+use stillframe_protocol::ClusterName;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    http::{
+        error::Failure,
+        extract::{ApiJson, ApiPath, ApiQuery},
+    },
+    service::{Caller, Service},
+};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get)).routes(routes!(members))
+}
+
+/// Creates a cluster. Asking again with the same settings is fine.
+#[utoipa::path(
+    post, path = "/clusters", operation_id = "create_cluster", tag = "clusters", request_body = CreateCluster,
+    responses(
+        (status = 201, description = "Created.", body = Cluster, headers(("location" = String, description = "The cluster's path."))),
+        (status = 200, description = "It is there already, with these settings.", body = Cluster),
+        (status = 409, description = "It is there with other settings (`cluster_exists`).", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn create(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiJson(settings): ApiJson<CreateCluster>,
+) -> Result<impl IntoResponse, Failure> {
+    let (cluster, is_new) = service.create_cluster(&caller, settings).await?;
+    let location = [(header::LOCATION, format!("/v1/clusters/{}", cluster.name))];
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, location, Json(cluster)))
+}
+
+/// Lists clusters by name.
+#[utoipa::path(
+    get, path = "/clusters", operation_id = "list_clusters", tag = "clusters", params(PageQuery),
+    responses(
+        (status = 200, description = "A page.", body = Page<Cluster>),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn list(State(service): State<Arc<Service>>, ApiQuery(query): ApiQuery<PageQuery>) -> Result<Json<Page<Cluster>>, Failure> {
+    Ok(Json(service.clusters(&query).await?))
+}
+
+/// A cluster as it is now.
+#[utoipa::path(
+    get, path = "/clusters/{cluster}", operation_id = "get_cluster", tag = "clusters",
+    params(("cluster" = String, Path, description = "The cluster's name.")),
+    responses(
+        (status = 200, description = "The cluster.", body = Cluster),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get(State(service): State<Arc<Service>>, ApiPath(cluster): ApiPath<ClusterName>) -> Result<Json<Cluster>, Failure> {
+    Ok(Json(service.cluster(&cluster).await?))
+}
+
+/// Lists a cluster's members by name.
+#[utoipa::path(
+    get, path = "/clusters/{cluster}/members", operation_id = "list_members", tag = "clusters",
+    params(("cluster" = String, Path, description = "The cluster's name."), PageQuery),
+    responses(
+        (status = 200, description = "A page.", body = Page<Member>),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn members(
+    State(service): State<Arc<Service>>,
+    ApiPath(cluster): ApiPath<ClusterName>,
+    ApiQuery(query): ApiQuery<PageQuery>,
+) -> Result<Json<Page<Member>>, Failure> {
+    Ok(Json(service.members(&cluster, &query).await?))
+}

@@ -1,0 +1,24 @@
+//! The routes, a file a concept. Router and description are made together.
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::service::Service;
+
+pub mod agent;
+pub mod clusters;
+pub mod health;
+pub mod restores;
+pub mod schedules;
+pub mod snapshots;
+
+/// Everything under `/v1`.
+pub(super) fn v1() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new()
+        .merge(clusters::routes())
+        .merge(snapshots::routes())
+        .merge(schedules::routes())
+        .merge(restores::routes())
+        .merge(agent::routes())
+}

@@ -1,0 +1,22 @@
+//! Deadlines of snapshots and restores.
+
+use std::sync::Arc;
+
+use crate::{
+    decide::{Facts, snapshot},
+    service::{Caller, Service},
+    store::Scope,
+};
+
+pub(super) async fn run(service: Arc<Service>) {
+    let tick = async || {
+        let due = service.store.deadlines().await?;
+        for cluster in due.now {
+            let occasion = service.occasion(&Caller::coordinator());
+            let rule = move |facts: &Facts| Ok(snapshot::deadlines(facts, &occasion).into());
+            service.transition(&cluster, Scope::default(), rule).await?;
+        }
+        Ok(due.next_in.unwrap_or(super::LOOK_EVERY))
+    };
+    super::every(&service, "deadlines", Some(&service.wakes.deadlines), tick).await;
+}

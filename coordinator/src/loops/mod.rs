@@ -1,0 +1,86 @@
+//! What happens without a request. Each loop is bounded a tick, idempotent, woken by its timer and by signal, and goes on after any error.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | members whose connection closed | [`suspects`] |
+//! | leases, renewed and run out | [`leases`] |
+//! | deadlines of snapshots and restores | [`deadlines`] |
+//! | schedule slots | [`schedules`] |
+//! | snapshots that somebody has to finish | [`commit`] |
+//! | what aborted snapshots left in the archive | [`sweep`] |
+//! | changes made by other replicas | [`revisions`] |
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
+
+use crate::{
+    backoff::Backoff,
+    service::{Service, ServiceError, registry::Suspicion},
+};
+
+mod commit;
+mod deadlines;
+mod leases;
+mod revisions;
+mod schedules;
+mod suspects;
+mod sweep;
+
+/// The longest a loop sleeps without looking.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Starts every loop. They end when the service stops.
+pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspicion>) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    loops.spawn(suspects::run(service.clone(), suspicions));
+    loops.spawn(leases::run(service.clone()));
+    loops.spawn(deadlines::run(service.clone()));
+    loops.spawn(schedules::run(service.clone()));
+    loops.spawn(commit::run(service.clone()));
+    loops.spawn(sweep::run(service.clone()));
+    loops.spawn(revisions::run(service.clone()));
+    loops
+}
+
+/// Runs a tick again and again: after the time it asks for, when it is woken, or after a while when it failed.
+async fn every<F>(service: &Service, name: &'static str, wake: Option<&Notify>, tick: impl Fn() -> F)
+where
+    F: Future<Output = Result<Duration, ServiceError>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(100), LOOK_EVERY);
+    let mut failing = false;
+    let woken = async || match wake {
+        Some(wake) => wake.notified().await,
+        None => std::future::pending().await,
+    };
+    loop {
+        let pause = tokio::select! {
+            done = tick() => match done {
+                Ok(pause) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(name, "goes on");
+                    }
+                    backoff.reset();
+                    pause.min(LOOK_EVERY)
+                }
+                Err(error) => {
+                    // Once an outage, not once a try.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(name, %error, "can't go on; trying again until it can");
+                    }
+                    backoff.next()
+                }
+            },
+            () = service.stopping.cancelled() => return,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = woken(), if !failing => {}
+            () = service.stopping.cancelled() => return,
+        }
+    }
+}

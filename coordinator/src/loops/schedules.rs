@@ -1,0 +1,23 @@
+//! Schedule slots.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::service::{Service, ServiceError};
+
+pub(super) async fn run(service: Arc<Service>) {
+    let tick = async || {
+        let due = service.store.due_schedules().await?;
+        let fired = !due.now.is_empty();
+        for (cluster, name) in due.now {
+            match service.fire(&cluster, &name).await {
+                Ok(()) => {}
+                // Deleted in the meantime.
+                Err(ServiceError::Refused(_) | ServiceError::UnknownCluster(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // The slots that were just set may be the next.
+        Ok(if fired { Duration::ZERO } else { due.next_in.unwrap_or(super::LOOK_EVERY) })
+    };
+    super::every(&service, "schedules", Some(&service.wakes.schedules), tick).await;
+}

@@ -1,0 +1,157 @@
+//! Facts as answers.
+
+use stillframe_api::{
+    HumanDuration,
+    cluster::{Cluster, Member, MemberState},
+    restore::{Restore, RestoreMember},
+    schedule::Schedule,
+    snapshot::{MemberPhase, Snapshot, SnapshotMember},
+};
+use stillframe_protocol::ClusterName;
+
+use crate::{
+    decide::{
+        blame,
+        facts::{Presence, RestoreFacts, ScheduleFacts, SnapshotFacts},
+    },
+    store::{ClusterRow, MemberRow, SnapshotRow},
+};
+
+/// A cluster.
+#[must_use]
+pub fn cluster(row: ClusterRow) -> Cluster {
+    let ClusterRow { facts, live_members, lost_members } = row;
+    Cluster {
+        name: facts.name,
+        phase: facts.phase,
+        phase_reason: facts.phase_reason,
+        generation: facts.generation,
+        epoch: facts.epoch,
+        revision: facts.revision,
+        min_members: facts.min_members,
+        live_members,
+        lost_members,
+        snapshot_timeout: HumanDuration::from_millis(facts.snapshot_timeout_ms),
+        on_loss: facts.on_loss,
+        archive_prefix: facts.archive_prefix,
+        latest_committed: facts.latest_committed,
+        created_at: facts.created_at,
+    }
+}
+
+/// A member. Whether it is suspect only the replica knows that it polled.
+#[must_use]
+pub fn member(row: MemberRow, is_suspect: bool) -> Member {
+    let state = match (row.state, is_suspect) {
+        (Presence::Live, false) => MemberState::Live,
+        (Presence::Live, true) => MemberState::Suspect,
+        (Presence::Lost, _) => MemberState::Lost,
+    };
+    Member {
+        name: row.name,
+        member_id: row.member_id,
+        incarnation: row.incarnation,
+        state,
+        address: row.address,
+        registered_at: row.registered_at,
+        last_seen_at: row.last_seen_at,
+        lease_expires_at: row.lease_expires_at,
+    }
+}
+
+/// A snapshot without its members, as in lists.
+#[must_use]
+pub fn snapshot_line(cluster: ClusterName, facts: SnapshotFacts, bytes: u64) -> Snapshot {
+    Snapshot {
+        id: facts.id,
+        cluster,
+        epoch: facts.epoch,
+        generation: facts.generation,
+        state: facts.state,
+        abort: facts.abort,
+        trigger: facts.trigger,
+        labels: facts.labels,
+        created_at: facts.created_at,
+        recording_at: facts.recording_at,
+        committing_at: facts.committing_at,
+        ended_at: facts.ended_at,
+        deadline_at: facts.deadline_at,
+        bytes,
+        messages_in_flight: facts.messages_in_flight,
+        members: Vec::new(),
+    }
+}
+
+/// A snapshot with what its members have done.
+#[must_use]
+pub fn snapshot(row: SnapshotRow) -> Snapshot {
+    let SnapshotRow { now, cluster, facts, bytes, parts } = row;
+    let until = facts.ended_at.unwrap_or(now);
+    let members = facts
+        .view
+        .iter()
+        .map(|(member, incarnation)| {
+            let part = parts.get(member);
+            let phase = match (part, facts.progress.contains_key(member)) {
+                (Some(_), _) => MemberPhase::Reported,
+                (None, true) => MemberPhase::Recording,
+                (None, false) => MemberPhase::Waiting,
+            };
+            SnapshotMember {
+                member: member.clone(),
+                incarnation: *incarnation,
+                phase,
+                bytes: part.map_or(0, |part| part.bytes),
+                reported_at: part.map(|part| part.reported_at),
+                missing: blame::member_lines(&facts, member, until),
+            }
+        })
+        .collect();
+    Snapshot { members, ..snapshot_line(cluster, facts, bytes) }
+}
+
+/// A restore.
+#[must_use]
+pub fn restore(cluster: ClusterName, facts: RestoreFacts) -> Restore {
+    let members = facts
+        .members
+        .into_iter()
+        .map(|(member, done)| RestoreMember {
+            member,
+            incarnation: done.incarnation,
+            phase: done.phase,
+            bytes: done.bytes,
+            error: done.error,
+        })
+        .collect();
+    Restore {
+        id: facts.id,
+        cluster,
+        snapshot: facts.snapshot,
+        generation: facts.generation,
+        state: facts.state,
+        trigger: facts.trigger,
+        failure: facts.failure,
+        created_at: facts.created_at,
+        resumed_at: facts.resumed_at,
+        ended_at: facts.ended_at,
+        deadline_at: facts.deadline_at,
+        members,
+    }
+}
+
+/// A schedule.
+#[must_use]
+pub fn schedule(cluster: ClusterName, facts: ScheduleFacts) -> Schedule {
+    Schedule {
+        name: facts.name,
+        cluster,
+        every: HumanDuration::from_millis(facts.every_ms),
+        timeout: facts.timeout_ms.map(HumanDuration::from_millis),
+        next_at: facts.next_at,
+        last_slot_at: facts.last_slot_at,
+        last_snapshot: facts.last_snapshot,
+        last_skip: facts.last_skip,
+        created_at: facts.created_at,
+    }
+}

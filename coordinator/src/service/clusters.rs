@@ -1,0 +1,94 @@
+//! Clusters: creating and reading.
+
+use stillframe_api::{
+    Page,
+    cluster::{Cluster, CreateCluster, MAX_MEMBERS, Member, PageQuery},
+    page::{DEFAULT_LIMIT, MAX_LIMIT},
+};
+use stillframe_protocol::ClusterName;
+
+use super::{Caller, Service, ServiceError, answers, archives};
+use crate::{decide::facts::ClusterFacts, store::ClusterRow};
+
+/// The number of items of a page.
+pub(crate) fn page_limit(limit: Option<u32>) -> Result<u32, ServiceError> {
+    match limit {
+        None => Ok(DEFAULT_LIMIT),
+        Some(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+        Some(limit) => Err(ServiceError::Invalid(format!("limit must be 1 to {MAX_LIMIT}, found {limit}"))),
+    }
+}
+
+/// Makes a page of one item more than asked for.
+pub(crate) fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next_cursor = if more { items.last().map(cursor) } else { None };
+    Page { items, next_cursor }
+}
+
+fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut compare = |field: &str, asked: String, found: String| {
+        if asked != found {
+            differences.push(format!("{field} is {found}, not {asked}"));
+        }
+    };
+    let timeout = u64::try_from(asked.snapshot_timeout.as_millis()).unwrap_or(0);
+    compare("min_members", asked.min_members.to_string(), found.min_members.to_string());
+    compare("snapshot_timeout", format!("{timeout} ms"), format!("{} ms", found.snapshot_timeout_ms));
+    compare("on_loss", format!("{:?}", asked.on_loss), format!("{:?}", found.on_loss));
+    compare("archive_prefix", format!("{:?}", asked.archive_prefix), format!("{:?}", found.archive_prefix));
+    differences
+}
+
+impl Service {
+    /// Makes a cluster; gives whether it is new.
+    pub async fn create_cluster(&self, caller: &Caller, settings: CreateCluster) -> Result<(Cluster, bool), ServiceError> {
+        if !(1..=MAX_MEMBERS).contains(&settings.min_members) {
+            let found = settings.min_members;
+            return Err(ServiceError::Invalid(format!("min_members must be 1 to {MAX_MEMBERS}, found {found}")));
+        }
+        if let Some(prefix) = &settings.archive_prefix {
+            archives::check_prefix(prefix)?;
+        }
+        // Before the cluster is there, so that a bucket that can't be written is found out now.
+        self.archives.get(settings.archive_prefix.as_deref()).await?;
+        let (facts, is_new) = self.store.create_cluster(&settings, caller.request_id.clone()).await?;
+        let differences = differences(&settings, &facts);
+        if !differences.is_empty() {
+            return Err(ServiceError::ClusterExists { cluster: facts.name, differences: differences.join("; ") });
+        }
+        if is_new {
+            return Ok((answers::cluster(ClusterRow { facts, live_members: 0, lost_members: 0 }), true));
+        }
+        Ok((self.cluster(&settings.name).await?, false))
+    }
+
+    /// A cluster.
+    pub async fn cluster(&self, name: &ClusterName) -> Result<Cluster, ServiceError> {
+        let row = self.store.cluster(name).await?;
+        row.map(answers::cluster).ok_or_else(|| ServiceError::UnknownCluster(name.clone()))
+    }
+
+    /// Clusters by name.
+    pub async fn clusters(&self, query: &PageQuery) -> Result<Page<Cluster>, ServiceError> {
+        let limit = page_limit(query.limit)?;
+        let rows = self.store.clusters(query.cursor.as_deref(), limit + 1).await?;
+        Ok(page(rows.into_iter().map(answers::cluster).collect(), limit, |cluster: &Cluster| cluster.name.to_string()))
+    }
+
+    /// Members by name.
+    pub async fn members(&self, cluster: &ClusterName, query: &PageQuery) -> Result<Page<Member>, ServiceError> {
+        let limit = page_limit(query.limit)?;
+        let rows = self.store.members(cluster, query.cursor.as_deref(), limit + 1).await?;
+        if rows.is_empty() {
+            self.cluster(cluster).await?;
+        }
+        let member = |row: crate::store::MemberRow| {
+            let is_suspect = self.registry.is_suspect(cluster, &row.name, row.incarnation);
+            answers::member(row, is_suspect)
+        };
+        Ok(page(rows.into_iter().map(member).collect(), limit, |member: &Member| member.name.to_string()))
+    }
+}

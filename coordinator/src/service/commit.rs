@@ -1,0 +1,124 @@
+//! Driving a snapshot whose parts are all there to its end: verify the certificate, `committing`, write the manifest, `committed`. Every step
+//! can be done twice, or by another replica, without harm.
+
+use std::{sync::Arc, time::Duration};
+
+use stillframe_archive::{FORMAT, Manifest};
+use stillframe_protocol::{PartCounters, SnapshotId, ViewMember, certificate};
+
+use super::{Caller, Service, ServiceError, lock};
+use crate::{
+    backoff::Backoff,
+    decide::{
+        Facts,
+        snapshot::{self, Verdict},
+    },
+    store::{CompleteSnapshot, Scope},
+};
+
+/// From how many parts on the certificate is verified on a thread of its own.
+const MANY_PARTS: usize = 64;
+
+fn verify(complete: &CompleteSnapshot) -> Verdict {
+    let view: Vec<ViewMember> = complete
+        .view
+        .iter()
+        .map(|(member, incarnation)| ViewMember { member: member.clone(), incarnation: *incarnation })
+        .collect();
+    let parts: Vec<PartCounters> = complete
+        .parts
+        .iter()
+        .map(|part| PartCounters {
+            member: part.member.clone(),
+            incarnation: part.incarnation,
+            generation: complete.generation,
+            sent: part.sent.clone(),
+            received: part.received.clone(),
+            recorded: part.recorded.clone(),
+        })
+        .collect();
+    certificate::verify(complete.generation, &view, &parts)
+}
+
+impl Service {
+    /// Drives a snapshot to its end in the background, unless that is being done here already.
+    pub(crate) fn commit_soon(self: &Arc<Self>, complete: CompleteSnapshot) {
+        let id = complete.id;
+        if !lock(&self.committing).insert(id) {
+            return;
+        }
+        let service = self.clone();
+        tokio::spawn(async move {
+            let stopping = service.stopping.clone();
+            tokio::select! {
+                () = service.drive(complete) => {}
+                () = stopping.cancelled() => {}
+            }
+            lock(&service.committing).remove(&id);
+        });
+    }
+
+    async fn drive(&self, complete: CompleteSnapshot) {
+        let (id, cluster) = (complete.id, complete.cluster.clone());
+        let complete = Arc::new(complete);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            match self.step(&complete).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%cluster, snapshot = %id, %error, "the snapshot is not committed yet; trying again");
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn step(&self, complete: &Arc<CompleteSnapshot>) -> Result<(), ServiceError> {
+        if !complete.committing && !self.certify(complete).await? {
+            return Ok(());
+        }
+        let archive = self.archives.get(complete.archive_prefix.as_deref()).await?;
+        let manifest = Manifest {
+            format: FORMAT,
+            archive: archive.id(),
+            cluster: complete.cluster.clone(),
+            snapshot: complete.id,
+            epoch: complete.epoch,
+            generation: complete.generation,
+            started_at: complete.recording_at,
+            labels: complete.labels.clone(),
+            parts: complete.parts.clone(),
+        };
+        let digest = archive.write_manifest(&manifest).await?;
+        let (id, occasion) = (complete.id, self.occasion(&Caller::coordinator()));
+        let rule = move |facts: &Facts| Ok(snapshot::committed(facts, &occasion, id, &digest).into());
+        self.transition(&complete.cluster, Scope::default(), rule).await?;
+        tracing::debug!(cluster = %complete.cluster, snapshot = %id, epoch = %complete.epoch, "snapshot committed");
+        Ok(())
+    }
+
+    /// Verifies the certificate and has the snapshot go forward, or aborted. True when it is to be committed.
+    async fn certify(&self, complete: &Arc<CompleteSnapshot>) -> Result<bool, ServiceError> {
+        let verdict = if complete.parts.len() < MANY_PARTS {
+            verify(complete)
+        } else {
+            let complete = complete.clone();
+            tokio::task::spawn_blocking(move || verify(&complete)).await.map_err(|_| ServiceError::Stopping)?
+        };
+        if let Err(violations) = &verdict {
+            let first = violations.first().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(cluster = %complete.cluster, snapshot = %complete.id, first, "the certificate does not hold");
+        }
+        let (id, occasion) = (complete.id, self.occasion(&Caller::coordinator()));
+        // Looked at, ended or not: this may be the second try, or another replica may have been first.
+        let scope = Scope { snapshot: Some(id), ..Scope::default() };
+        let rule = move |facts: &Facts| Ok(snapshot::certified(facts, &occasion, id, &verdict).into());
+        let done = self.transition(&complete.cluster, scope, rule).await?;
+        Ok(is_committing(&done.facts, id))
+    }
+}
+
+fn is_committing(facts: &Facts, id: SnapshotId) -> bool {
+    use stillframe_api::snapshot::SnapshotState;
+    facts.snapshot(id).is_some_and(|snapshot| snapshot.state == SnapshotState::Committing)
+}

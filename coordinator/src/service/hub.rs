@@ -1,0 +1,170 @@
+//! What this replica knows of clusters, and who waits for news of them. The facts are read once a revision, however many members poll.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use stillframe_archive::Part;
+use stillframe_protocol::{ClusterName, MemberName};
+use tokio::sync::{OnceCell, watch};
+
+use super::{Service, ServiceError, lock};
+use crate::decide::Facts;
+
+/// A cluster's facts as of one revision.
+#[derive(Debug)]
+pub struct View {
+    /// The facts.
+    pub facts: Facts,
+    /// When they were read, by this process's clock; `facts.now` is the same moment by the database's.
+    pub read_at: Instant,
+    /// The parts of the snapshot that the restore under way goes back to, once somebody needed them.
+    pub parts: OnceCell<BTreeMap<MemberName, Part>>,
+}
+
+impl View {
+    /// The database's time now, as well as this process can tell.
+    #[must_use]
+    pub fn now(&self) -> jiff::Timestamp {
+        self.facts.now.checked_add(self.read_at.elapsed()).unwrap_or(self.facts.now)
+    }
+}
+
+/// One cluster's channels.
+#[derive(Debug)]
+pub struct Channel {
+    /// The newest facts known here.
+    view: watch::Sender<Option<Arc<View>>>,
+    /// Raised by every change, also those that agents needn't know.
+    ticks: watch::Sender<u64>,
+}
+
+/// Every cluster that was asked about.
+#[derive(Debug, Default)]
+pub struct Hub {
+    clusters: Mutex<HashMap<ClusterName, Arc<Channel>>>,
+}
+
+impl Hub {
+    /// The channels of a cluster.
+    pub fn channel(&self, cluster: &ClusterName) -> Arc<Channel> {
+        let mut clusters = lock(&self.clusters);
+        if let Some(channel) = clusters.get(cluster) {
+            return channel.clone();
+        }
+        let channel = Arc::new(Channel { view: watch::Sender::new(None), ticks: watch::Sender::new(0) });
+        clusters.insert(cluster.clone(), channel.clone());
+        channel
+    }
+
+    /// Takes newer facts, and wakes who waits for them.
+    pub fn publish(&self, cluster: &ClusterName, facts: Facts) {
+        let channel = self.channel(cluster);
+        channel.publish(facts);
+        channel.ticks.send_modify(|ticks| *ticks += 1);
+    }
+
+    /// Forgets a cluster that isn't there.
+    pub fn forget(&self, cluster: &ClusterName) {
+        lock(&self.clusters).remove(cluster);
+    }
+
+    /// The clusters that somebody waits for, with the revision known here.
+    pub fn watched(&self) -> Vec<(ClusterName, u64)> {
+        let watched = |channel: &Channel| channel.view.receiver_count() + channel.ticks.receiver_count() > 0;
+        let clusters = lock(&self.clusters);
+        clusters
+            .iter()
+            .filter(|(_, channel)| watched(channel))
+            .map(|(name, channel)| (name.clone(), channel.revision()))
+            .collect()
+    }
+}
+
+impl Channel {
+    fn publish(&self, facts: Facts) {
+        let view = Arc::new(View { facts, read_at: Instant::now(), parts: OnceCell::new() });
+        self.view.send_if_modified(|known| {
+            let newer = known.as_ref().is_none_or(|known| known.facts.cluster.revision < view.facts.cluster.revision);
+            if newer {
+                *known = Some(view);
+            }
+            newer
+        });
+    }
+
+    fn revision(&self) -> u64 {
+        self.view.borrow().as_ref().map_or(0, |view| view.facts.cluster.revision)
+    }
+
+    /// The newest facts known here.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.view.borrow().clone()
+    }
+
+    /// Waits for facts that agents must know.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<View>>> {
+        self.view.subscribe()
+    }
+
+    /// Waits for any change.
+    #[must_use]
+    pub fn subscribe_ticks(&self) -> watch::Receiver<u64> {
+        self.ticks.subscribe()
+    }
+}
+
+impl Service {
+    /// The facts of a cluster as known here, read if they aren't yet.
+    pub(crate) async fn view(&self, cluster: &ClusterName) -> Result<Arc<View>, ServiceError> {
+        if let Some(view) = self.hub.channel(cluster).view() {
+            return Ok(view);
+        }
+        self.reload(cluster).await
+    }
+
+    /// The facts of a cluster, read anew.
+    pub(crate) async fn reload(&self, cluster: &ClusterName) -> Result<Arc<View>, ServiceError> {
+        let Some(facts) = self.store.facts(cluster).await? else {
+            self.hub.forget(cluster);
+            return Err(ServiceError::UnknownCluster(cluster.clone()));
+        };
+        self.hub.publish(cluster, facts);
+        let view = self.hub.channel(cluster).view();
+        view.ok_or_else(|| ServiceError::UnknownCluster(cluster.clone()))
+    }
+
+    /// Waits until `look` finds what it looks for, at most so long; looks at once, at every change known here, and now and again besides.
+    pub(crate) async fn wait_for<T, F>(
+        &self,
+        cluster: &ClusterName,
+        wait: Duration,
+        ended: impl Fn(&T) -> bool,
+        look: impl Fn() -> F,
+    ) -> Result<T, ServiceError>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        /// How often to look although nothing was heard: another replica may have done it.
+        const LOOK_EVERY: Duration = Duration::from_millis(500);
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut ticks = self.hub.channel(cluster).subscribe_ticks();
+        loop {
+            ticks.borrow_and_update();
+            let found = look().await?;
+            if ended(&found) || tokio::time::Instant::now() >= deadline {
+                return Ok(found);
+            }
+            tokio::select! {
+                _ = ticks.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.stopping.cancelled() => return Ok(found),
+            }
+        }
+    }
+}

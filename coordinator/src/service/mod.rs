@@ -1,0 +1,129 @@
+//! What the coordinator does: reads facts, lets `decide` decide, has the store write, tells who waits.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | transitions, and who is told | [`transition`] |
+//! | what this replica knows of clusters, and who waits for news | [`hub`] |
+//! | who polls here, and on which connection | [`registry`] |
+//! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
+//! | what agents poll and report | [`assignments`], [`reports`] |
+//! | committing | [`commit`] |
+//! | archives by cluster | [`archives`] |
+//! | facts as answers | [`answers`] |
+//! | whether this replica can serve | [`health`] |
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use stillframe_archive::{Archive, ArchiveUrl};
+use stillframe_protocol::SnapshotId;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::store::Store;
+
+pub mod answers;
+pub mod archives;
+pub mod assignments;
+pub mod clusters;
+pub mod commit;
+pub mod error;
+pub mod health;
+pub mod hub;
+pub mod members;
+pub mod registry;
+pub mod reports;
+pub mod restores;
+pub mod schedules;
+pub mod snapshots;
+pub mod transition;
+
+pub use error::ServiceError;
+pub use transition::Caller;
+
+use archives::Archives;
+use hub::Hub;
+use registry::{Registry, Suspicion};
+use reports::Queues;
+
+/// What a service goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a member's lease is.
+    pub lease: Duration,
+    /// How long a member whose connection closed is only suspect.
+    pub suspect_grace: Duration,
+    /// How long a restore may take to its commit point.
+    pub restore_timeout: Duration,
+}
+
+/// Wakes the loops before their time.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    /// Something has a deadline that may be earlier than what is waited for.
+    pub deadlines: Notify,
+    /// A schedule was set.
+    pub schedules: Notify,
+    /// Something was left in the archive.
+    pub sweep: Notify,
+}
+
+/// One replica's service.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: Settings,
+    pub(crate) archives: Archives,
+    /// A random id of this replica.
+    pub(crate) replica: Uuid,
+    pub(crate) hub: Hub,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) queues: Queues,
+    pub(crate) wakes: Wakes,
+    pub(crate) stopping: CancellationToken,
+    /// The snapshots that this replica is committing, so that it doesn't do so twice at once.
+    pub(crate) committing: Mutex<HashSet<SnapshotId>>,
+}
+
+impl Service {
+    /// Makes a service, and starts its queues. What it suspects comes out of the receiver.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        url: ArchiveUrl,
+        archive: Archive,
+        stopping: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Suspicion>) {
+        let (suspects, suspicions) = mpsc::unbounded_channel();
+        let (queues, ends) = Queues::new();
+        let service = Arc::new(Self {
+            store,
+            settings,
+            archives: Archives::new(url, archive),
+            replica: Uuid::now_v7(),
+            hub: Hub::default(),
+            registry: Arc::new(Registry::new(suspects)),
+            queues,
+            wakes: Wakes::default(),
+            stopping,
+            committing: Mutex::default(),
+        });
+        reports::serve(&service, ends);
+        (service, suspicions)
+    }
+
+    pub(crate) fn lease(&self) -> SignedDuration {
+        SignedDuration::try_from(self.settings.lease).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+/// Locks a mutex that guards plain data: a panic elsewhere leaves it usable.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

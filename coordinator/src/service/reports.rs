@@ -1,0 +1,279 @@
+//! Reports of members. They come all at once at the end of a snapshot, so they are taken in batches: while one is being committed, the next
+//! gathers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Caller, Service, ServiceError};
+use crate::{
+    decide::{
+        Facts, Refusal, part,
+        restore::{self, Word},
+        snapshot::{self, Failure},
+    },
+    store::{PartRow, ProgressRow, Scope},
+};
+
+/// How many reports wait at most; more have to wait outside.
+const QUEUE: usize = 4096;
+
+/// How many reports are taken at once.
+const BATCH: usize = 1024;
+
+/// How many bytes of inline objects a batch holds, about, so that a statement stays of reasonable size.
+const BATCH_BYTES: u64 = 16 << 20;
+
+type Answer<T> = oneshot::Sender<Result<T, Arc<ServiceError>>>;
+
+/// A restore's word on its way to the next batch.
+#[derive(Debug)]
+struct Said {
+    cluster: ClusterName,
+    member: MemberName,
+    incarnation: Incarnation,
+    word: Word,
+}
+
+/// Where reports wait.
+#[derive(Debug)]
+pub struct Queues {
+    parts: mpsc::Sender<(PartRow, Answer<bool>)>,
+    progress: mpsc::Sender<ProgressRow>,
+    words: mpsc::Sender<(Said, Answer<()>)>,
+}
+
+/// Where they come out.
+pub struct Ends {
+    parts: mpsc::Receiver<(PartRow, Answer<bool>)>,
+    progress: mpsc::Receiver<ProgressRow>,
+    words: mpsc::Receiver<(Said, Answer<()>)>,
+}
+
+impl Queues {
+    /// Empty queues.
+    #[must_use]
+    pub fn new() -> (Self, Ends) {
+        let (parts, parts_end) = mpsc::channel(QUEUE);
+        let (progress, progress_end) = mpsc::channel(QUEUE);
+        let (words, words_end) = mpsc::channel(QUEUE);
+        (Self { parts, progress, words }, Ends { parts: parts_end, progress: progress_end, words: words_end })
+    }
+}
+
+/// Starts the tasks that empty the queues. They end with the service.
+pub fn serve(service: &Arc<Service>, ends: Ends) {
+    let Ends { mut parts, mut progress, mut words } = ends;
+    let weak = Arc::downgrade(service);
+    tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while parts.recv_many(&mut batch, BATCH).await > 0 {
+            let Some(service) = weak.upgrade() else { return };
+            service.take_parts(std::mem::take(&mut batch)).await;
+        }
+    });
+    let weak = Arc::downgrade(service);
+    tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while progress.recv_many(&mut batch, BATCH).await > 0 {
+            let Some(service) = weak.upgrade() else { return };
+            if let Err(error) = service.store.put_progress(std::mem::take(&mut batch)).await {
+                tracing::debug!(%error, "progress was not kept");
+            }
+        }
+    });
+    let weak = Arc::downgrade(service);
+    tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while words.recv_many(&mut batch, BATCH).await > 0 {
+            let Some(service) = weak.upgrade() else { return };
+            service.take_words(std::mem::take(&mut batch)).await;
+        }
+    });
+}
+
+impl Service {
+    /// Takes a report.
+    pub async fn report(
+        &self,
+        caller: &Caller,
+        cluster: &ClusterName,
+        member: &MemberName,
+        report: Report,
+    ) -> Result<ReportAccepted, ServiceError> {
+        let incarnation = report.incarnation;
+        self.check_incarnation(cluster, member, incarnation).await?;
+        let (cluster, member) = (cluster.clone(), member.clone());
+        let said = |word: Word| Said { cluster: cluster.clone(), member: member.clone(), incarnation, word };
+        match report.event {
+            ReportEvent::Part(report) => self.report_part(cluster, member, incarnation, *report).await,
+            ReportEvent::Progress { snapshot, mut missing, spooled_bytes } => {
+                missing.truncate(MAX_MISSING);
+                let row = ProgressRow { cluster, member, incarnation, snapshot, missing, spooled_bytes };
+                // When the queue is full, the next word will do.
+                let relevant = self.queues.progress.try_send(row).is_ok();
+                Ok(ReportAccepted { relevant })
+            }
+            ReportEvent::Failed { snapshot, reason, detail, channel } => {
+                let detail = clean(&detail);
+                let failure = Failure { snapshot, member: member.clone(), incarnation, reason, detail, channel };
+                self.report_failed(caller, &cluster, &member, failure).await
+            }
+            ReportEvent::Prepared { restore, generation, bytes } => {
+                self.say(said(Word::Prepared { restore, generation, bytes })).await
+            }
+            ReportEvent::PrepareFailed { restore, generation, detail } => {
+                let detail = clean(&detail);
+                self.say(said(Word::PrepareFailed { restore, generation, detail })).await
+            }
+            ReportEvent::Running { generation } => self.say(said(Word::Running { generation })).await,
+        }
+    }
+
+    /// Refuses an incarnation that isn't the one in force, as far as is known here; the store looks again under its lock.
+    async fn check_incarnation(
+        &self,
+        cluster: &ClusterName,
+        member: &MemberName,
+        incarnation: Incarnation,
+    ) -> Result<(), ServiceError> {
+        let mut view = self.view(cluster).await?;
+        if view.facts.members.get(member).is_none_or(|m| m.incarnation < incarnation) {
+            view = self.reload(cluster).await?;
+        }
+        match view.facts.members.get(member) {
+            None => Err(Refusal::UnknownMember { cluster: cluster.clone(), member: member.clone() }.into()),
+            Some(m) if m.incarnation != incarnation => {
+                Err(Refusal::Fenced { member: member.clone(), expected: m.incarnation, found: incarnation }.into())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn report_part(
+        &self,
+        cluster: ClusterName,
+        member: MemberName,
+        incarnation: Incarnation,
+        report: PartReport,
+    ) -> Result<ReportAccepted, ServiceError> {
+        let reporter = part::Reporter { cluster, member, incarnation };
+        part::check(&reporter, &report).map_err(ServiceError::Invalid)?;
+        if report.objects.iter().any(|object| object.key().is_some()) {
+            self.confirm_stored(&reporter.cluster, &report).await?;
+        }
+        let part::Reporter { cluster, member, incarnation } = reporter;
+        let (answer, answered) = oneshot::channel();
+        let row = PartRow { cluster, member, incarnation, report };
+        self.queues.parts.send((row, answer)).await.map_err(|_| ServiceError::Stopping)?;
+        let relevant = answered.await.map_err(|_| ServiceError::Stopping)?.map_err(shared)?;
+        Ok(ReportAccepted { relevant })
+    }
+
+    /// Has the store confirm that each object is there with its recorded length.
+    async fn confirm_stored(&self, cluster: &ClusterName, report: &PartReport) -> Result<(), ServiceError> {
+        let view = self.view(cluster).await?;
+        let archive = self.archives.get(view.facts.cluster.archive_prefix.as_deref()).await?;
+        for object in report.objects.iter().filter(|object| object.key().is_some()) {
+            archive.head(object).await.map_err(|error| {
+                if error.is_transient() { ServiceError::from(error) } else { ServiceError::Invalid(error.to_string()) }
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn report_failed(
+        &self,
+        caller: &Caller,
+        cluster: &ClusterName,
+        member: &MemberName,
+        failure: Failure,
+    ) -> Result<ReportAccepted, ServiceError> {
+        let occasion = self.occasion(&Caller { actor: format!("member:{member}"), ..caller.clone() });
+        let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
+        let rule = move |facts: &Facts| Ok(snapshot::failed(facts, &occasion, failure.clone()).into());
+        let done = self.transition(cluster, scope, rule).await?;
+        Ok(ReportAccepted { relevant: done.changed })
+    }
+
+    async fn say(&self, said: Said) -> Result<ReportAccepted, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        self.queues.words.send((said, answer)).await.map_err(|_| ServiceError::Stopping)?;
+        answered.await.map_err(|_| ServiceError::Stopping)?.map_err(shared)?;
+        Ok(ReportAccepted { relevant: true })
+    }
+
+    async fn take_parts(self: &Arc<Self>, batch: Vec<(PartRow, Answer<bool>)>) {
+        let mut rest = batch.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut rows, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some((row, answer)) = rest.next_if(|_| bytes < BATCH_BYTES) {
+                bytes += part::bytes(&row.report).min(32 << 10);
+                answers.push((row.report.snapshot, row.member.clone(), answer));
+                rows.push(row);
+            }
+            match self.store.insert_parts(rows).await {
+                Ok(taken) => {
+                    for snapshot in taken.complete {
+                        self.commit_soon(snapshot);
+                    }
+                    for (snapshot, member, answer) in answers {
+                        let there = taken.there.iter().any(|(s, m)| *s == snapshot && *m == member);
+                        // Whoever hung up will report again.
+                        drop(answer.send(Ok(there)));
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(ServiceError::from(error));
+                    answers.into_iter().for_each(|(_, _, answer)| drop(answer.send(Err(error.clone()))));
+                }
+            }
+        }
+    }
+
+    async fn take_words(&self, batch: Vec<(Said, Answer<()>)>) {
+        let mut clusters: BTreeMap<ClusterName, (Vec<_>, Vec<_>)> = BTreeMap::new();
+        for (said, answer) in batch {
+            let (words, answers) = clusters.entry(said.cluster).or_default();
+            words.push((said.member, said.incarnation, said.word));
+            answers.push(answer);
+        }
+        for (cluster, (words, answers)) in clusters {
+            let occasion = self.occasion(&Caller { actor: "members".to_owned(), request_id: None });
+            let rule = move |facts: &Facts| Ok(restore::heard(facts, &occasion, &words).into());
+            let result = self.transition(&cluster, Scope::default(), rule).await.map(drop).map_err(Arc::new);
+            answers.into_iter().for_each(|answer| drop(answer.send(result.clone())));
+        }
+    }
+}
+
+/// How many channels of one progress report are kept.
+const MAX_MISSING: usize = 100;
+
+/// The longest detail that is kept, in characters.
+const MAX_DETAIL: usize = 2000;
+
+/// A detail as the database takes it.
+fn clean(detail: &str) -> String {
+    detail.chars().filter(|c| *c != '\0').take(MAX_DETAIL).collect()
+}
+
+/// An error that many have.
+fn shared(error: Arc<ServiceError>) -> ServiceError {
+    match &*error {
+        ServiceError::Store(error) => ServiceError::Store(error.clone()),
+        ServiceError::Refused(refusal) => ServiceError::Refused(refusal.clone()),
+        ServiceError::UnknownCluster(cluster) => ServiceError::UnknownCluster(cluster.clone()),
+        ServiceError::UnknownSnapshot(id) => ServiceError::UnknownSnapshot(*id),
+        ServiceError::UnknownRestore(id) => ServiceError::UnknownRestore(*id),
+        ServiceError::UnknownSchedule(cluster, name) => ServiceError::UnknownSchedule(cluster.clone(), name.clone()),
+        ServiceError::ClusterExists { cluster, differences } => {
+            ServiceError::ClusterExists { cluster: cluster.clone(), differences: differences.clone() }
+        }
+        ServiceError::Invalid(text) => ServiceError::Invalid(text.clone()),
+        ServiceError::Archive(text) => ServiceError::Archive(text.clone()),
+        ServiceError::Stopping => ServiceError::Stopping,
+    }
+}

@@ -1,0 +1,210 @@
+//! Where the facts are kept: the trait, and Postgres. (A store in memory, for the same suite, is to come beside it.)
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | what can go wrong | [`error`] |
+//! | what is read for answers | [`rows`] |
+//! | reports in batches | [`reports`] |
+//! | the one dialect | [`postgres`] |
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use stillframe_api::{cluster::CreateCluster, snapshot::SnapshotState};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
+use uuid::Uuid;
+
+use crate::decide::{
+    Decision, Facts, Refusal,
+    facts::{ClusterFacts, ScheduleFacts},
+    schedule::Slot,
+};
+
+pub mod error;
+pub mod postgres;
+pub mod reports;
+pub mod rows;
+
+pub use error::{StoreError, TransactError};
+pub use reports::{CompleteSnapshot, PartRow, ProgressRow, Taken};
+pub use rows::{ClusterRow, MemberRow, RestoreRow, ScheduleRow, SnapshotRow};
+
+/// What a transition reads besides the cluster's ordinary facts.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// A snapshot, ended or not.
+    pub snapshot: Option<SnapshotId>,
+    /// A schedule.
+    pub schedule: Option<ScheduleName>,
+    /// The request on whose behalf it is.
+    pub request_id: Option<String>,
+}
+
+/// What a rule gives to the store.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What is to be written.
+    pub decision: Decision,
+    /// The schedule slot that this decides: written at most once, over all replicas.
+    pub slot: Option<Slot>,
+}
+
+impl From<Decision> for Outcome {
+    fn from(decision: Decision) -> Self {
+        Self { decision, slot: None }
+    }
+}
+
+/// A pure rule, called under the cluster's lock; perhaps more than once, when a race was lost.
+pub type Rule = Arc<dyn Fn(&Facts) -> Result<Outcome, Refusal> + Send + Sync>;
+
+/// A transition that was carried out.
+#[derive(Debug, Clone)]
+pub struct Transition {
+    /// The facts after it, what ended in it included.
+    pub facts: Facts,
+    /// Whether anything was written.
+    pub changed: bool,
+}
+
+/// A member's lease: who, and which registration.
+pub type LeaseKey = (ClusterName, MemberName, Incarnation);
+
+/// Something that is due: its cluster, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due<T> {
+    /// The clusters (or schedules) that are due now.
+    pub now: Vec<T>,
+    /// How long until the next is; none when nothing is in sight.
+    pub next_in: Option<Duration>,
+}
+
+/// What an aborted snapshot may have left in the archive.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The folder of the archive.
+    pub archive_prefix: Option<String>,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+}
+
+/// Which snapshots to list, newest first.
+#[derive(Debug, Clone)]
+pub struct SnapshotFilter {
+    /// Only those in this state.
+    pub state: Option<SnapshotState>,
+    /// Only those older than this one.
+    pub before: Option<SnapshotId>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// Where the facts are kept. Every method is safe to call again after an error.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// Carries out one transition: lock the cluster, read its facts, let the rule decide, write the difference and the audit, commit. Goes on
+    /// to its end when the caller is dropped.
+    async fn transact(&self, cluster: &ClusterName, scope: Scope, rule: Rule) -> Result<Transition, TransactError>;
+
+    /// Makes a cluster; gives the one that there is and `false` when the name is taken.
+    async fn create_cluster(
+        &self,
+        settings: &CreateCluster,
+        request_id: Option<String>,
+    ) -> Result<(ClusterFacts, bool), StoreError>;
+
+    /// The cluster's facts, unlocked: for assignments.
+    async fn facts(&self, cluster: &ClusterName) -> Result<Option<Facts>, StoreError>;
+
+    /// The revisions of these clusters.
+    async fn revisions(&self, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError>;
+
+    /// Inserts parts whose snapshot still wants them; the others change nothing. Then, after the commit, looks which snapshots are complete.
+    async fn insert_parts(&self, rows: Vec<PartRow>) -> Result<Taken, StoreError>;
+
+    /// Keeps the latest word of members on what they wait for.
+    async fn put_progress(&self, rows: Vec<ProgressRow>) -> Result<(), StoreError>;
+
+    /// A snapshot that is recorded and has all its parts, or is committing: with its parts.
+    async fn complete_snapshot(&self, snapshot: SnapshotId) -> Result<Option<CompleteSnapshot>, StoreError>;
+
+    /// Snapshots that somebody has to drive forward: complete or committing.
+    async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError>;
+
+    /// The parts of a snapshot.
+    async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<stillframe_archive::Part>, StoreError>;
+
+    /// Renews leases in the name of this replica. Not durable: a lost renewal costs nothing but the next one.
+    async fn renew_leases(&self, holder: Uuid, lease: Duration, leases: &[LeaseKey]) -> Result<(), StoreError>;
+
+    /// The live members whose lease ran out.
+    async fn expired_leases(&self) -> Result<Vec<LeaseKey>, StoreError>;
+
+    /// Clusters with a snapshot or restore past its deadline.
+    async fn deadlines(&self) -> Result<Due<ClusterName>, StoreError>;
+
+    /// Schedules whose slot is due.
+    async fn due_schedules(&self) -> Result<Due<(ClusterName, ScheduleName)>, StoreError>;
+
+    /// Aborted snapshots whose leftovers are to be deleted now.
+    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError>;
+
+    /// Notes that leftovers were deleted; again after a while, for uploads that came late, unless this was the last time.
+    async fn swept(&self, snapshot: SnapshotId, again_in: Option<Duration>) -> Result<(), StoreError>;
+
+    /// Forgets schedule slots that are long past.
+    async fn trim_slots(&self) -> Result<(), StoreError>;
+
+    /// Whether the database takes writes.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// A cluster.
+    async fn cluster(&self, cluster: &ClusterName) -> Result<Option<ClusterRow>, StoreError>;
+
+    /// Clusters by name, after this one.
+    async fn clusters(&self, after: Option<&str>, limit: u32) -> Result<Vec<ClusterRow>, StoreError>;
+
+    /// Members by name, after this one.
+    async fn members(&self, cluster: &ClusterName, after: Option<&str>, limit: u32) -> Result<Vec<MemberRow>, StoreError>;
+
+    /// A snapshot with everything about it.
+    async fn snapshot(&self, snapshot: SnapshotId) -> Result<Option<SnapshotRow>, StoreError>;
+
+    /// Snapshots, newest first.
+    async fn snapshots(&self, cluster: &ClusterName, filter: &SnapshotFilter) -> Result<Vec<SnapshotRow>, StoreError>;
+
+    /// A restore.
+    async fn restore(&self, restore: RestoreId) -> Result<Option<RestoreRow>, StoreError>;
+
+    /// Sets a schedule.
+    async fn put_schedule(
+        &self,
+        cluster: &ClusterName,
+        schedule: &NewSchedule,
+        request_id: Option<String>,
+    ) -> Result<ScheduleFacts, StoreError>;
+
+    /// A schedule.
+    async fn schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Option<ScheduleRow>, StoreError>;
+
+    /// Deletes a schedule; false when there was none.
+    async fn delete_schedule(
+        &self,
+        cluster: &ClusterName,
+        name: &ScheduleName,
+        request_id: Option<String>,
+    ) -> Result<bool, StoreError>;
+}
+
+/// A schedule as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSchedule {
+    /// Its name.
+    pub name: ScheduleName,
+    /// The interval between slots, in milliseconds.
+    pub every_ms: u64,
+    /// How long each snapshot may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+}

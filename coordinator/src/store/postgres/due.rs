@@ -1,0 +1,100 @@
+//! What is due, by the database's clock, and when the next is.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use stillframe_protocol::{ClusterName, NameError, SnapshotId, name::ScheduleName};
+
+use super::write::statement;
+use crate::store::{Due, Leftover, StoreError};
+
+/// How many are taken up at once.
+const BATCH: i64 = 100;
+
+fn fault(error: NameError) -> StoreError {
+    StoreError::Fault { reason: error.to_string() }
+}
+
+fn split<T>(rows: Vec<(T, f64)>) -> Due<T> {
+    let mut due = Due { now: Vec::new(), next_in: None };
+    for (what, in_secs) in rows {
+        if in_secs <= 0.0 {
+            due.now.push(what);
+        } else if due.next_in.is_none() {
+            due.next_in = Some(Duration::try_from_secs_f64(in_secs).unwrap_or(Duration::MAX));
+        }
+    }
+    due
+}
+
+/// Clusters with something past its deadline.
+pub(super) async fn deadlines(pool: &PgPool) -> Result<Due<ClusterName>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT d.cluster AS "cluster!", extract(epoch FROM min(d.deadline_at) - clock_timestamp())::float8 AS "in_secs!"
+          FROM (SELECT cluster, deadline_at FROM snapshots WHERE state IN ('pending', 'recording')
+                UNION ALL
+                SELECT cluster, deadline_at FROM restores WHERE state IN ('planned', 'preparing')) d
+         GROUP BY d.cluster ORDER BY 2 LIMIT $1
+        "#,
+        BATCH,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    let rows = rows.into_iter().map(|row| Ok((row.cluster.parse().map_err(fault)?, row.in_secs)));
+    Ok(split(rows.collect::<Result<_, _>>()?))
+}
+
+/// Schedules whose slot is due.
+pub(super) async fn schedules(pool: &PgPool) -> Result<Due<(ClusterName, ScheduleName)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT cluster, name, extract(epoch FROM next_at - clock_timestamp())::float8 AS "in_secs!" FROM schedules ORDER BY next_at LIMIT $1
+        "#,
+        BATCH,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    let rows =
+        rows.into_iter().map(|row| Ok(((row.cluster.parse().map_err(fault)?, row.name.parse().map_err(fault)?), row.in_secs)));
+    Ok(split(rows.collect::<Result<_, _>>()?))
+}
+
+/// Aborted snapshots whose leftovers are to be deleted.
+pub(super) async fn leftovers(pool: &PgPool) -> Result<Vec<Leftover>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT s.id, s.cluster, c.archive_prefix FROM snapshots s JOIN clusters c ON c.name = s.cluster
+         WHERE s.state = 'aborted' AND s.sweep_at <= clock_timestamp() ORDER BY s.sweep_at LIMIT $1
+        "#,
+        BATCH,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    rows.into_iter()
+        .map(|row| {
+            let cluster = row.cluster.parse().map_err(fault)?;
+            Ok(Leftover { cluster, archive_prefix: row.archive_prefix, snapshot: SnapshotId(row.id) })
+        })
+        .collect()
+}
+
+/// Notes a sweep of leftovers.
+pub(super) async fn swept(pool: &PgPool, snapshot: SnapshotId, again_in: Option<Duration>) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        UPDATE snapshots SET sweeps = sweeps + 1,
+               sweep_at = CASE WHEN sweeps = 0 THEN clock_timestamp() + make_interval(secs => $2) END
+         WHERE id = $1 AND state = 'aborted'
+        "#,
+        snapshot.0,
+        again_in.map(|wait| wait.as_secs_f64()),
+    )
+    .execute(pool)
+    .await
+    .map_err(statement)?;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Reports in batches. A part is inserted under a share lock of its snapshot, not of the cluster: reports don't wait for each other, and an
+//! abort and a report exclude each other. Completeness is looked for in a second statement, after the first has committed: two last reports
+//! in two transactions would each see the other as missing.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgPool;
+use stillframe_api::agent::PartReport;
+use stillframe_archive::Part;
+use stillframe_protocol::SnapshotId;
+use uuid::Uuid;
+
+use super::{
+    json::{bigint, from_json, to_json},
+    write::statement,
+};
+use crate::{
+    decide::part,
+    store::{CompleteSnapshot, PartRow, ProgressRow, StoreError, Taken},
+};
+
+fn content(row: &PartRow) -> Part {
+    let PartReport { objects, sent, received, recorded, .. } = &row.report;
+    Part {
+        member: row.member.clone(),
+        incarnation: row.incarnation,
+        objects: objects.clone(),
+        sent: sent.clone(),
+        received: received.clone(),
+        recorded: recorded.clone(),
+    }
+}
+
+/// Inserts parts that are still wanted, then looks what is complete.
+pub(super) async fn insert_parts(pool: &PgPool, rows: Vec<PartRow>) -> Result<Taken, StoreError> {
+    // One task, so that a caller that goes away can't cancel it half-way.
+    let pool = pool.clone();
+    let task = tokio::spawn(async move {
+        let inserted = insert(&pool, &rows).await?;
+        let ids: Vec<SnapshotId> = rows.iter().map(|r| r.report.snapshot).collect::<BTreeSet<_>>().into_iter().collect();
+        let complete = complete(&pool, &ids).await?;
+        let there = if inserted.len() == rows.len() { inserted } else { present(&pool, &rows).await? };
+        Ok(Taken { there, complete })
+    });
+    task.await.unwrap_or_else(|error| Err(StoreError::Unknown { reason: error.to_string() }))
+}
+
+async fn insert(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, StoreError> {
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.report.snapshot.0).collect();
+    let clusters: Vec<String> = rows.iter().map(|r| r.cluster.to_string()).collect();
+    let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
+    let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
+    let epochs: Vec<i64> = rows.iter().map(|r| bigint(r.report.epoch.0)).collect();
+    let generations: Vec<i64> = rows.iter().map(|r| bigint(r.report.generation.0)).collect();
+    let bytes: Vec<i64> = rows.iter().map(|r| bigint(part::bytes(&r.report))).collect();
+    let contents = rows.iter().map(|r| to_json(&content(r))).collect::<Result<Vec<_>, _>>()?;
+    let inserted = sqlx::query!(
+        r#"
+        WITH wanted AS MATERIALIZED (
+            SELECT id, cluster, epoch, generation, view FROM snapshots
+             WHERE id = ANY ($1) AND state = 'recording' ORDER BY id FOR SHARE
+        )
+        INSERT INTO parts (snapshot, member, incarnation, content, bytes)
+        SELECT r.snapshot, r.member, r.incarnation, r.content, r.bytes
+          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::jsonb[], $8::bigint[])
+               AS r(snapshot, cluster, member, incarnation, epoch, generation, content, bytes)
+          JOIN wanted w ON w.id = r.snapshot AND w.cluster = r.cluster AND w.epoch = r.epoch AND w.generation = r.generation
+         WHERE (w.view ->> r.member)::bigint = r.incarnation
+        ON CONFLICT (snapshot, member) DO NOTHING
+        RETURNING snapshot, member
+        "#,
+        &ids,
+        &clusters,
+        &members,
+        &incarnations,
+        &epochs,
+        &generations,
+        &contents,
+        &bytes,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    inserted.into_iter().map(|row| Ok((SnapshotId(row.snapshot), name(&row.member)?))).collect()
+}
+
+/// The parts that are there, whoever's insert it was.
+async fn present(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, StoreError> {
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.report.snapshot.0).collect();
+    let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
+    let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
+    let present = sqlx::query!(
+        r#"
+        SELECT p.snapshot, p.member FROM parts p
+          JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS r(snapshot, member, incarnation)
+            ON p.snapshot = r.snapshot AND p.member = r.member AND p.incarnation = r.incarnation
+          JOIN snapshots s ON s.id = p.snapshot AND s.state IN ('recording', 'committing', 'committed')
+        "#,
+        &ids,
+        &members,
+        &incarnations,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    present.into_iter().map(|row| Ok((SnapshotId(row.snapshot), name(&row.member)?))).collect()
+}
+
+fn name(text: &str) -> Result<stillframe_protocol::MemberName, StoreError> {
+    text.parse().map_err(|error: stillframe_protocol::NameError| StoreError::Fault { reason: error.to_string() })
+}
+
+/// Those of the snapshots that have all their parts and aren't committed yet, with the parts.
+pub(super) async fn complete(pool: &PgPool, ids: &[SnapshotId]) -> Result<Vec<CompleteSnapshot>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query_scalar!(
+        r#"
+        SELECT jsonb_build_object(
+                   'id', s.id, 'cluster', s.cluster, 'archive_prefix', c.archive_prefix, 'epoch', s.epoch, 'generation', s.generation,
+                   'committing', s.state = 'committing', 'recording_at', s.recording_at, 'labels', s.labels, 'view', s.view,
+                   'parts', (SELECT coalesce(jsonb_agg(p.content ORDER BY p.member), '[]') FROM parts p WHERE p.snapshot = s.id)) AS "complete!"
+          FROM snapshots s JOIN clusters c ON c.name = s.cluster
+         WHERE s.id = ANY ($1) AND s.state IN ('recording', 'committing')
+           AND s.view_members = (SELECT count(*) FROM parts p WHERE p.snapshot = s.id)
+        "#,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    rows.into_iter().map(from_json).collect()
+}
+
+/// Snapshots that a replica left complete or committing.
+pub(super) async fn unfinished(pool: &PgPool) -> Result<Vec<SnapshotId>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"
+        SELECT s.id FROM snapshots s
+         WHERE s.state = 'committing'
+            OR (s.state = 'recording' AND s.view_members = (SELECT count(*) FROM parts p WHERE p.snapshot = s.id))
+         LIMIT 100
+        "#
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    Ok(rows.into_iter().map(SnapshotId).collect())
+}
+
+/// The parts of a snapshot.
+pub(super) async fn parts(pool: &PgPool, snapshot: SnapshotId) -> Result<Vec<Part>, StoreError> {
+    let rows = sqlx::query_scalar!("SELECT content FROM parts WHERE snapshot = $1 ORDER BY member", snapshot.0);
+    rows.fetch_all(pool).await.map_err(statement)?.into_iter().map(from_json).collect()
+}
+
+/// The latest word of each member counts, and only that of the incarnation in the view.
+pub(super) async fn put_progress(pool: &PgPool, rows: Vec<ProgressRow>) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.snapshot.0).collect();
+    let clusters: Vec<String> = rows.iter().map(|r| r.cluster.to_string()).collect();
+    let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
+    let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
+    let spooled: Vec<i64> = rows.iter().map(|r| bigint(r.spooled_bytes)).collect();
+    let missing = rows.iter().map(|r| to_json(&r.missing)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query!(
+        r#"
+        WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+        INSERT INTO progress (snapshot, member, missing, spooled_bytes)
+        SELECT DISTINCT ON (r.snapshot, r.member) r.snapshot, r.member, r.missing, r.spooled
+          FROM lazily, unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::jsonb[], $6::bigint[])
+               AS r(snapshot, cluster, member, incarnation, missing, spooled)
+          JOIN snapshots s ON s.id = r.snapshot AND s.cluster = r.cluster AND s.state = 'recording'
+         WHERE (s.view ->> r.member)::bigint = r.incarnation
+        ON CONFLICT (snapshot, member) DO UPDATE SET missing = excluded.missing, spooled_bytes = excluded.spooled_bytes, at = clock_timestamp()
+        "#,
+        &ids,
+        &clusters,
+        &members,
+        &incarnations,
+        &missing,
+        &spooled,
+    )
+    .execute(pool)
+    .await
+    .map_err(statement)?;
+    Ok(())
+}

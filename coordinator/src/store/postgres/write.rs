@@ -1,0 +1,300 @@
+//! Writing a decision: the difference between the facts before and after, guarded by what was expected, with the audit.
+
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use stillframe_api::cluster::CreateCluster;
+use stillframe_protocol::ClusterName;
+
+use super::{
+    json::{bigint, from_json, to_json},
+    sqlstate,
+    transaction::{Body, Stop, run},
+};
+use crate::{
+    decide::{
+        Audit, Facts,
+        facts::{ClusterFacts, MemberFacts, RestoreFacts, SnapshotFacts},
+        schedule::Slot,
+    },
+    store::{Outcome, StoreError, TransactError},
+};
+
+/// Writes what a decision changed; says whether that was anything.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    before: &Facts,
+    outcome: &Outcome,
+    request_id: Option<&str>,
+) -> Result<bool, Stop> {
+    let next = &outcome.decision.next;
+    if before == next && outcome.decision.audit.is_empty() && outcome.slot.is_none() {
+        return Ok(false);
+    }
+    let cluster = &before.cluster.name;
+    members(connection, cluster, before, next).await?;
+    snapshots(connection, cluster, before, next).await?;
+    if let Some(restore) = next.restore.as_ref().filter(|restore| before.restore.as_ref() != Some(*restore)) {
+        put_restore(connection, cluster, restore).await?;
+    }
+    if let Some(slot) = &outcome.slot {
+        put_slot(connection, cluster, next, slot).await?;
+    }
+    finish(connection, before, next, &outcome.decision.audit, request_id).await?;
+    Ok(true)
+}
+
+async fn members(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
+    let changed: Vec<&MemberFacts> = next.members.values().filter(|m| before.members.get(&m.name) != Some(*m)).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        INSERT INTO members (cluster, name, member_id, incarnation, instance, address, state, standing, generation, epoch, restore, registered_at)
+        SELECT $1, m.name, m.member_id, m.incarnation, m.instance, m.address, m.state, m.standing, m.generation, m.epoch, m.restore, m.registered_at
+          FROM jsonb_to_recordset($2) AS m(name text, member_id integer, incarnation bigint, instance uuid, address text, state text,
+                                           standing text, generation bigint, epoch bigint, restore uuid, registered_at timestamptz)
+        ON CONFLICT (cluster, name) DO UPDATE SET
+            incarnation = excluded.incarnation, instance = excluded.instance, address = excluded.address, state = excluded.state,
+            standing = excluded.standing, generation = excluded.generation, epoch = excluded.epoch, restore = excluded.restore,
+            registered_at = excluded.registered_at
+        "#,
+        cluster.as_str(),
+        to_json(&changed)?,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let lease = |m: &MemberFacts| (m.incarnation, m.lease_expires_at);
+    let granted: Vec<&MemberFacts> =
+        changed.into_iter().filter(|m| before.members.get(&m.name).is_none_or(|old| lease(old) != lease(m))).collect();
+    if granted.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        INSERT INTO leases (cluster, member, incarnation, holder, seen_at, expires_at)
+        SELECT $1, m.name, m.incarnation, m.holder, clock_timestamp(), m.lease_expires_at
+          FROM jsonb_to_recordset($2) AS m(name text, incarnation bigint, holder uuid, lease_expires_at timestamptz)
+        ON CONFLICT (cluster, member) DO UPDATE SET
+            incarnation = excluded.incarnation, holder = excluded.holder, seen_at = excluded.seen_at, expires_at = excluded.expires_at
+        "#,
+        cluster.as_str(),
+        to_json(&granted)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
+    let (mut new, mut changed) = (Vec::new(), Vec::new());
+    for snapshot in &next.snapshots {
+        match before.snapshot(snapshot.id) {
+            None => new.push(snapshot),
+            Some(old) if old != snapshot => changed.push((old, snapshot)),
+            Some(_) => {}
+        }
+    }
+    if !new.is_empty() {
+        insert_snapshots(connection, cluster, &new).await?;
+    }
+    if !changed.is_empty() {
+        update_snapshots(connection, &changed).await?;
+    }
+    Ok(())
+}
+
+async fn insert_snapshots(connection: &mut PgConnection, cluster: &ClusterName, new: &[&SnapshotFacts]) -> Result<(), Stop> {
+    sqlx::query!(
+        r#"
+        INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, inline_limit, view, view_members,
+                               created_at, recording_at, committing_at, ended_at, deadline_at, messages_in_flight, sweep_at)
+        SELECT s.id, $1, s.epoch, s.generation, s.state, nullif(s.abort, 'null'), s.trigger, s.labels, s.timeout_ms, s.inline_limit, s.view,
+               s.view_members, s.created_at, s.recording_at, s.committing_at, s.ended_at, s.deadline_at, s.messages_in_flight, s.sweep_at
+          FROM jsonb_to_recordset($2) AS s(id uuid, epoch bigint, generation bigint, state text, abort jsonb, trigger jsonb, labels jsonb,
+                                           timeout_ms bigint, inline_limit bigint, view jsonb, view_members integer, created_at timestamptz,
+                                           recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
+                                           deadline_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
+        "#,
+        cluster.as_str(),
+        to_json(&new)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn update_snapshots(connection: &mut PgConnection, changed: &[(&SnapshotFacts, &SnapshotFacts)]) -> Result<(), Stop> {
+    let mut rows = Vec::new();
+    for (old, new) in changed {
+        let mut row = to_json(new)?;
+        if let Value::Object(fields) = &mut row {
+            fields.insert("was".to_owned(), to_json(&old.state)?);
+            // The view is written once, when recording begins; leaving it out later saves writing it again.
+            if old.epoch.is_some() {
+                fields.remove("view");
+            }
+        }
+        rows.push(row);
+    }
+    let done = sqlx::query!(
+        r#"
+        UPDATE snapshots s SET
+            state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation, inline_limit = n.inline_limit,
+            view = coalesce(n.view, s.view), view_members = n.view_members, recording_at = n.recording_at, committing_at = n.committing_at,
+            ended_at = n.ended_at, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at
+          FROM jsonb_to_recordset($1) AS n(id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, inline_limit bigint,
+                                           view jsonb, view_members integer, recording_at timestamptz, committing_at timestamptz,
+                                           ended_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
+         WHERE s.id = n.id AND s.state = n.was
+        "#,
+        Value::Array(rows),
+    )
+    .execute(connection)
+    .await?;
+    expect_rows(done.rows_affected(), changed.len(), "snapshots")
+}
+
+async fn put_restore(connection: &mut PgConnection, cluster: &ClusterName, restore: &RestoreFacts) -> Result<(), Stop> {
+    sqlx::query!(
+        r#"
+        INSERT INTO restores (id, cluster, snapshot, generation, state, trigger, failure, members, created_at, resumed_at, ended_at, deadline_at)
+        SELECT r.id, $1, r.snapshot, r.generation, r.state, r.trigger, r.failure, r.members, r.created_at, r.resumed_at, r.ended_at, r.deadline_at
+          FROM jsonb_to_record($2) AS r(id uuid, snapshot uuid, generation bigint, state text, trigger jsonb, failure text, members jsonb,
+                                        created_at timestamptz, resumed_at timestamptz, ended_at timestamptz, deadline_at timestamptz)
+        ON CONFLICT (id) DO UPDATE SET
+            generation = excluded.generation, state = excluded.state, failure = excluded.failure, members = excluded.members,
+            resumed_at = excluded.resumed_at, ended_at = excluded.ended_at
+        "#,
+        cluster.as_str(),
+        to_json(restore)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn put_slot(connection: &mut PgConnection, cluster: &ClusterName, next: &Facts, slot: &Slot) -> Result<(), Stop> {
+    let Some(schedule) = &next.schedule else { return Ok(()) };
+    let done = sqlx::query!(
+        r#"
+        WITH slot AS (
+            INSERT INTO schedule_slots (cluster, schedule, slot_at, snapshot, skip)
+            SELECT d.cluster, d.name, d.next_at, $3, $4 FROM schedules d WHERE d.cluster = $1 AND d.name = $2
+            RETURNING slot_at
+        )
+        UPDATE schedules d SET next_at = n.next_at, last_slot_at = slot.slot_at, last_snapshot = n.last_snapshot, last_skip = n.last_skip
+          FROM slot, jsonb_to_record($5) AS n(next_at timestamptz, last_snapshot uuid, last_skip text)
+         WHERE d.cluster = $1 AND d.name = $2
+        "#,
+        cluster.as_str(),
+        schedule.name.as_str(),
+        slot.snapshot.map(|id| id.0),
+        slot.skip,
+        to_json(schedule)?,
+    )
+    .execute(connection)
+    .await?;
+    expect_rows(done.rows_affected(), 1, "schedules")
+}
+
+/// The cluster's row, guarded by the revision that was read, and the audit: one statement.
+async fn finish(
+    connection: &mut PgConnection,
+    before: &Facts,
+    next: &Facts,
+    audit: &[Audit],
+    request_id: Option<&str>,
+) -> Result<(), Stop> {
+    let done = sqlx::query!(
+        r#"
+        WITH line AS (
+            INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
+            SELECT $1, a.actor, a.action, a.subject, a.detail, $4
+              FROM jsonb_to_recordset($3) AS a(actor text, action text, subject text, detail jsonb)
+        )
+        UPDATE clusters c SET
+            phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
+            epoch = n.epoch, revision = n.revision, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
+            latest_committed = n.latest_committed
+          FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
+                                        revision bigint, peers_revision bigint, last_member_id integer, latest_committed uuid)
+         WHERE c.name = $1 AND c.revision = $5
+        "#,
+        before.cluster.name.as_str(),
+        to_json(&next.cluster)?,
+        audit_json(audit),
+        request_id,
+        bigint(before.cluster.revision),
+    )
+    .execute(connection)
+    .await?;
+    expect_rows(done.rows_affected(), 1, "clusters")
+}
+
+fn audit_json(audit: &[Audit]) -> Value {
+    let line = |a: &Audit| json!({ "actor": a.actor, "action": a.action, "subject": a.subject, "detail": a.detail });
+    audit.iter().map(line).collect()
+}
+
+/// Under the lock nobody else can have changed what we read, so other counts are a fault of ours.
+fn expect_rows(found: u64, expected: usize, table: &str) -> Result<(), Stop> {
+    if found == expected as u64 {
+        return Ok(());
+    }
+    let reason = format!("expected to change {expected} rows of {table}, changed {found}");
+    Err(Stop::Other(StoreError::Fault { reason }.into()))
+}
+
+/// Makes a cluster, or gives the one that there is.
+pub(super) async fn create_cluster(
+    pool: &PgPool,
+    settings: CreateCluster,
+    request_id: Option<String>,
+) -> Result<(ClusterFacts, bool), StoreError> {
+    let body: Body<(ClusterFacts, bool)> = Box::new(move |connection| {
+        let (settings, request_id) = (settings.clone(), request_id.clone());
+        Box::pin(async move {
+            let on_loss = to_json(&settings.on_loss)?;
+            let made = sqlx::query!(
+                r#"
+                WITH made AS (
+                    INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix) VALUES ($1, $2, $3, $4, $5)
+                    ON CONFLICT (name) DO NOTHING RETURNING name
+                ), line AS (
+                    INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
+                    SELECT name, 'request', 'cluster.created', name, $6, $7 FROM made
+                )
+                SELECT name FROM made
+                "#,
+                settings.name.as_str(),
+                i32::try_from(settings.min_members).unwrap_or(i32::MAX),
+                settings.snapshot_timeout.as_millis(),
+                on_loss.as_str(),
+                settings.archive_prefix,
+                to_json(&settings)?,
+                request_id,
+            )
+            .fetch_optional(&mut *connection)
+            .await?;
+            let row =
+                sqlx::query_scalar!(r#"SELECT to_jsonb(c) AS "c!" FROM clusters c WHERE name = $1"#, settings.name.as_str());
+            let facts: ClusterFacts = from_json(row.fetch_one(connection).await?)?;
+            Ok((facts, made.is_some()))
+        })
+    });
+    run(pool, body).await.map_err(only_store)
+}
+
+/// The error of a transaction without a rule.
+pub(super) fn only_store(error: TransactError) -> StoreError {
+    match error {
+        TransactError::Store(error) => error,
+        other @ (TransactError::UnknownCluster(_) | TransactError::Refused(_)) => StoreError::Fault { reason: other.to_string() },
+    }
+}
+
+/// The error of a single statement.
+pub(super) fn statement(error: sqlx::Error) -> StoreError {
+    sqlstate::unavailable(error)
+}

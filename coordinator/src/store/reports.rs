@@ -1,0 +1,72 @@
+//! Reports, as they are inserted in batches.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use stillframe_api::agent::{MissingChannel, PartReport};
+use stillframe_archive::Part;
+use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, SnapshotId};
+
+/// A part to insert.
+#[derive(Debug, Clone)]
+pub struct PartRow {
+    /// The cluster that it was reported to.
+    pub cluster: ClusterName,
+    /// Who reports.
+    pub member: MemberName,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// The part.
+    pub report: PartReport,
+}
+
+/// What became of a batch of parts.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The parts that are there now, by snapshot and member; also those that were there before.
+    pub there: Vec<(SnapshotId, MemberName)>,
+    /// The snapshots that have all their parts now.
+    pub complete: Vec<CompleteSnapshot>,
+}
+
+/// A snapshot that has all its parts.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CompleteSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The folder of the archive that holds the cluster's snapshots.
+    pub archive_prefix: Option<String>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The generation it was taken in.
+    pub generation: Generation,
+    /// Whether it is `committing` already.
+    pub committing: bool,
+    /// When recording began.
+    pub recording_at: Timestamp,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its view.
+    pub view: BTreeMap<MemberName, Incarnation>,
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+/// A member's latest word on what it waits for.
+#[derive(Debug, Clone)]
+pub struct ProgressRow {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Who reports.
+    pub member: MemberName,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The channels that aren't closed.
+    pub missing: Vec<MissingChannel>,
+    /// Bytes in its spool.
+    pub spooled_bytes: u64,
+}

@@ -1,0 +1,86 @@
+//! What is read for answers.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName};
+
+use crate::decide::facts::{ClusterFacts, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
+
+/// A cluster, with how many members are there.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClusterRow {
+    /// The cluster.
+    #[serde(flatten)]
+    pub facts: ClusterFacts,
+    /// How many members are live.
+    pub live_members: u32,
+    /// How many are lost.
+    pub lost_members: u32,
+}
+
+/// A member, with its lease.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MemberRow {
+    /// Its name.
+    pub name: MemberName,
+    /// Its number.
+    pub member_id: MemberId,
+    /// Its latest registration.
+    pub incarnation: Incarnation,
+    /// Whether it is there.
+    pub state: Presence,
+    /// Where its data plane listens.
+    pub address: String,
+    /// When this incarnation registered.
+    pub registered_at: Timestamp,
+    /// When its lease was renewed.
+    pub last_seen_at: Timestamp,
+    /// When it runs out.
+    pub lease_expires_at: Timestamp,
+}
+
+/// A part, as much as answers say of it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct PartSummary {
+    /// The bytes of its objects, as stored.
+    pub bytes: u64,
+    /// When it was reported.
+    pub reported_at: Timestamp,
+}
+
+/// A snapshot, with what its members have done.
+#[derive(Debug, Clone)]
+pub struct SnapshotRow {
+    /// The database's clock.
+    pub now: Timestamp,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The snapshot.
+    pub facts: SnapshotFacts,
+    /// The bytes of all parts.
+    pub bytes: u64,
+    /// Its parts; empty in lists.
+    pub parts: BTreeMap<MemberName, PartSummary>,
+}
+
+/// A restore.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RestoreRow {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The restore.
+    #[serde(flatten)]
+    pub facts: RestoreFacts,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ScheduleRow {
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The schedule.
+    #[serde(flatten)]
+    pub facts: ScheduleFacts,
+}

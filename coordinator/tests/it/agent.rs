@@ -1,0 +1,233 @@
+//! A stand-in for an agent: polls, reports parts of tiny state, prepares and resumes. What it does not do can be chosen.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use stillframe_api::{
+    Client, ClientError,
+    agent::{Assignment, AssignmentQuery, Desired, MissingChannel, PartReport, Register, ReportEvent},
+    snapshot::AbortReason,
+};
+use stillframe_archive::{Digest, Encoding, ObjectEntry, Place, Role};
+use stillframe_protocol::{
+    ClusterName, Epoch, Generation, Incarnation, MemberName, Received, Recorded, Sent, SeqRanges, SnapshotId,
+};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::harness::World;
+
+/// What it does when a part is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OnSnapshot {
+    Report,
+    /// Says nothing at all.
+    Ignore,
+    /// Says what it waits for, and no more.
+    Progress(Vec<MissingChannel>),
+    Fail(AbortReason),
+    /// Reports that it has received a message which nobody sent.
+    ReportOrphan(MemberName),
+}
+
+/// What it does when it is to prepare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OnPrepare {
+    Prepared,
+    Ignore,
+    Fail(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Behaviour {
+    pub(crate) on_snapshot: OnSnapshot,
+    pub(crate) on_prepare: OnPrepare,
+    pub(crate) runs: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) assignment: Option<Assignment>,
+    pub(crate) reported: BTreeSet<SnapshotId>,
+    pub(crate) prepared: BTreeSet<u64>,
+    pub(crate) left: Option<String>,
+    pub(crate) committed: BTreeSet<SnapshotId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) member: MemberName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) instance: Uuid,
+    pub(crate) behaviour: Arc<Mutex<Behaviour>>,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Agent {
+    pub(crate) async fn start(world: &World, member: &str) -> Self {
+        Self::start_as(world, member, Uuid::now_v7()).await
+    }
+
+    pub(crate) async fn start_as(world: &World, member: &str, instance: Uuid) -> Self {
+        // A client of its own, so that its connections close when it is killed.
+        let client = Client::new(world.client.url().as_str()).expect("a client");
+        let member = MemberName::new(member).expect("a name");
+        let register = Register { member: member.clone(), instance, address: "127.0.0.1:9".to_owned() };
+        let registered = client.register(&world.cluster, &register).await.expect("registered");
+        let behaviour = Behaviour { on_snapshot: OnSnapshot::Report, on_prepare: OnPrepare::Prepared, runs: true };
+        let behaviour = Arc::new(Mutex::new(behaviour));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let incarnation = registered.incarnation;
+        let body = Body {
+            client,
+            cluster: world.cluster.clone(),
+            member: member.clone(),
+            incarnation,
+            behaviour: behaviour.clone(),
+            seen: seen.clone(),
+            running: Generation(0),
+            failed: BTreeSet::new(),
+        };
+        let task = tokio::spawn(body.run());
+        Self { member, incarnation, instance, behaviour, seen, task }
+    }
+
+    /// As SIGKILL: its connections close, it says nothing any more.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.behaviour.lock().expect("unpoisoned"));
+    }
+
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.lock().expect("unpoisoned"))
+    }
+
+    pub(crate) fn desired(&self) -> Option<Desired> {
+        self.seen(|seen| seen.assignment.as_ref().map(|assignment| assignment.desired.clone()))
+    }
+}
+
+struct Body {
+    client: Client,
+    cluster: ClusterName,
+    member: MemberName,
+    incarnation: Incarnation,
+    behaviour: Arc<Mutex<Behaviour>>,
+    seen: Arc<Mutex<Seen>>,
+    running: Generation,
+    failed: BTreeSet<SnapshotId>,
+}
+
+impl Body {
+    async fn run(mut self) {
+        let mut after = 0;
+        loop {
+            let wait = Some("1s".parse().expect("a duration"));
+            let query = AssignmentQuery { incarnation: self.incarnation, after, peers_after: 0, wait };
+            match self.client.assignment(&self.cluster, &self.member, &query).await {
+                Ok(assignment) => {
+                    after = assignment.revision;
+                    if let Desired::Leave { why } = &assignment.desired {
+                        self.seen.lock().expect("unpoisoned").left = Some(why.clone());
+                        return;
+                    }
+                    self.act(&assignment).await;
+                    self.seen.lock().expect("unpoisoned").assignment = Some(assignment);
+                }
+                Err(ClientError::Refused(problem)) if problem.status < 500 => {
+                    self.seen.lock().expect("unpoisoned").left = Some(problem.to_string());
+                    return;
+                }
+                // Away: try again at once, the test is short.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn report(&self, event: ReportEvent) {
+        while let Err(error) = self.client.report(&self.cluster, &self.member, self.incarnation, event.clone()).await {
+            if !error.is_transient() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn act(&mut self, assignment: &Assignment) {
+        let (on_snapshot, on_prepare, runs) = {
+            let behaviour = self.behaviour.lock().expect("unpoisoned");
+            (behaviour.on_snapshot.clone(), behaviour.on_prepare.clone(), behaviour.runs)
+        };
+        match &assignment.desired {
+            Desired::Run { generation, .. } if *generation != self.running && runs => {
+                self.running = *generation;
+                self.report(ReportEvent::Running { generation: *generation }).await;
+            }
+            Desired::Prepare(prepare) if !self.seen.lock().expect("unpoisoned").prepared.contains(&prepare.generation.0) => {
+                let (restore, generation) = (prepare.restore, prepare.generation);
+                match on_prepare {
+                    OnPrepare::Prepared => {
+                        self.seen.lock().expect("unpoisoned").prepared.insert(generation.0);
+                        let bytes = prepare.objects.iter().map(|object| object.bytes).sum();
+                        self.report(ReportEvent::Prepared { restore, generation, bytes }).await;
+                    }
+                    OnPrepare::Fail(detail) => self.report(ReportEvent::PrepareFailed { restore, generation, detail }).await,
+                    OnPrepare::Ignore => {}
+                }
+            }
+            Desired::Run { .. } | Desired::Prepare(_) | Desired::Wait { .. } | Desired::Leave { .. } => {}
+        }
+        for outcome in assignment.outcomes.iter().filter(|outcome| outcome.committed) {
+            self.seen.lock().expect("unpoisoned").committed.insert(outcome.snapshot);
+        }
+        for open in assignment.snapshots.iter().filter(|open| open.in_view) {
+            if self.seen.lock().expect("unpoisoned").reported.contains(&open.snapshot) {
+                continue;
+            }
+            let (snapshot, epoch, generation) = (open.snapshot, open.epoch, open.generation);
+            match &on_snapshot {
+                OnSnapshot::Report => {
+                    self.report(part(snapshot, epoch, generation)).await;
+                    self.seen.lock().expect("unpoisoned").reported.insert(snapshot);
+                }
+                OnSnapshot::ReportOrphan(from) => {
+                    let ReportEvent::Part(mut part) = part(snapshot, epoch, generation) else { unreachable!() };
+                    part.received = vec![Received { from: from.clone(), ranges: SeqRanges::prefix(1) }];
+                    self.report(ReportEvent::Part(part)).await;
+                    self.seen.lock().expect("unpoisoned").reported.insert(snapshot);
+                }
+                OnSnapshot::Progress(missing) => {
+                    let missing = missing.clone();
+                    self.report(ReportEvent::Progress { snapshot, missing, spooled_bytes: 0 }).await;
+                }
+                OnSnapshot::Fail(reason) if self.failed.insert(snapshot) => {
+                    let event = ReportEvent::Failed { snapshot, reason: *reason, detail: "it said so".to_owned(), channel: None };
+                    self.report(event).await;
+                }
+                OnSnapshot::Fail(_) | OnSnapshot::Ignore => {}
+            }
+        }
+    }
+}
+
+/// A complete part of nothing but three bytes of state.
+pub(crate) fn part(snapshot: SnapshotId, epoch: Epoch, generation: Generation) -> ReportEvent {
+    let object = |role, content: &'static [u8]| ObjectEntry {
+        role,
+        place: Place::Inline(content.into()),
+        bytes: content.len() as u64,
+        digest: Digest::of(content),
+        encoding: Encoding::Raw,
+        plain_bytes: content.len() as u64,
+    };
+    let (sent, received, recorded): (Vec<Sent>, Vec<Received>, Vec<Recorded>) = Default::default();
+    let objects = vec![object(Role::State, b"abc")];
+    ReportEvent::Part(Box::new(PartReport { snapshot, epoch, generation, objects, sent, received, recorded }))
+}

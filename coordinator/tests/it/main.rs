@@ -1,0 +1,12 @@
+//! The coordinator on a real Postgres (one database a test) and a real archive in a directory, with stand-ins for agents over real HTTP.
+
+mod agent;
+mod harness;
+
+mod bad_input;
+mod drift;
+mod loss;
+mod outages;
+mod restores;
+mod schedules;
+mod snapshots;
