@@ -1,0 +1,117 @@
+//! An agent's settings.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use stillframe_archive::ArchiveUrl;
+use stillframe_protocol::{ClusterName, MemberName};
+use url::Url;
+
+/// What an agent holds at most. All members of a cluster should have the same limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages of one channel that are under way (sent, not acknowledged).
+    pub window_messages: u64,
+    /// Payload bytes of one channel that are under way. One message is always let through.
+    pub window_bytes: u64,
+    /// Messages to one member that wait to be sent; beyond it, `send` refuses.
+    pub outbox_messages: usize,
+    /// Payload bytes to one member that wait to be sent; beyond it, `send` refuses.
+    pub outbox_bytes: u64,
+    /// The largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// Bytes of recorded messages kept in memory, all open snapshots together; what is beyond goes to a temporary file.
+    pub spool_memory_bytes: u64,
+    /// Bytes of recorded messages kept in temporary files, all open snapshots together; beyond it, a snapshot is aborted.
+    pub spool_file_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        Self {
+            window_messages: 4096,
+            window_bytes: 4 * MIB,
+            outbox_messages: 65_536,
+            outbox_bytes: 16 * MIB,
+            max_message_bytes: 8 << 20,
+            spool_memory_bytes: 64 * MIB,
+            spool_file_bytes: 4096 * MIB,
+        }
+    }
+}
+
+/// Who the agent is, and where everything is.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The coordinator, `http://host:port`.
+    pub coordinator: Url,
+    /// The cluster, which must exist there.
+    pub cluster: ClusterName,
+    /// The member's stable name. A process that takes a name over fences the one that had it.
+    pub member: MemberName,
+    /// Where the data plane listens; port 0 takes any free one. Loopback unless told.
+    pub listen: SocketAddr,
+    /// What the other members dial, `host:port`, when that isn't the address listened on.
+    pub advertise: Option<String>,
+    /// What the agent holds at most.
+    pub limits: Limits,
+    /// Where temporary files go; the system's place for them unless told.
+    pub spool_dir: PathBuf,
+    /// The archive, when this process has to reach it under another URL than the coordinator names.
+    pub archive: Option<ArchiveUrl>,
+}
+
+impl AgentConfig {
+    /// Settings with the defaults: listens on a free port of 127.0.0.1, default [`Limits`].
+    #[must_use]
+    pub fn new(coordinator: Url, cluster: ClusterName, member: MemberName) -> Self {
+        Self {
+            coordinator,
+            cluster,
+            member,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
+            limits: Limits::default(),
+            spool_dir: std::env::temp_dir(),
+            archive: None,
+        }
+    }
+
+    /// Listens there.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Has the other members dial this `host:port`.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets where temporary files go.
+    #[must_use]
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = dir.into();
+        self
+    }
+
+    /// Reaches the archive under this URL.
+    #[must_use]
+    pub fn archive(mut self, url: ArchiveUrl) -> Self {
+        self.archive = Some(url);
+        self
+    }
+}

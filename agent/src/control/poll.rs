@@ -1,0 +1,127 @@
+//! The loop that keeps the coordinator's assignment coming: level-triggered, so a lost or a repeated answer changes nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stillframe_api::{
+    HumanDuration,
+    agent::{AssignmentQuery, Peers, Register, Registered},
+};
+use stillframe_protocol::{ClusterName, MemberName};
+
+use super::{
+    ControlError, ControlPlane,
+    lease::Lease,
+    mailbox::{Mailbox, Target},
+    reporter::Reporter,
+};
+use crate::{backoff::Backoff, error::AgentError};
+
+/// The longest hold that is asked for.
+const MAX_HOLD: Duration = Duration::from_secs(20);
+
+/// The wait to ask for when an answer is wanted at once.
+const AT_ONCE: HumanDuration = HumanDuration::from_millis(1);
+
+/// How often it is said that the coordinator is still away.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+
+/// Waits longer and longer while the coordinator is away, and says so once, then every few seconds.
+struct Patience {
+    backoff: Backoff,
+    away_since: Option<Instant>,
+    said_at: Option<Instant>,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)), away_since: None, said_at: None }
+    }
+
+    async fn wait(&mut self, reason: &str) {
+        let now = Instant::now();
+        let since = *self.away_since.get_or_insert(now);
+        if self.said_at.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN) {
+            self.said_at = Some(now);
+            tracing::warn!(
+                reason,
+                for_ms = now.duration_since(since).as_millis() as u64,
+                "the coordinator is away; trying again"
+            );
+        }
+        tokio::time::sleep(self.backoff.next()).await;
+    }
+
+    fn is_away(&self) -> bool {
+        self.away_since.is_some()
+    }
+
+    fn over(&mut self) {
+        if let Some(since) = self.away_since.take() {
+            tracing::info!(for_ms = since.elapsed().as_millis() as u64, "the coordinator is back");
+        }
+        self.said_at = None;
+        self.backoff.reset();
+    }
+}
+
+/// Registers, however long it takes the coordinator to come up. Also says when the answered request was made: the lease counts from there.
+pub(crate) async fn register(
+    plane: &dyn ControlPlane,
+    cluster: &ClusterName,
+    request: &Register,
+) -> Result<(Registered, Instant), AgentError> {
+    let member: &MemberName = &request.member;
+    let mut patience = Patience::new();
+    loop {
+        let asked = Instant::now();
+        match plane.register(cluster, request).await {
+            Ok(registered) => {
+                patience.over();
+                return Ok((registered, asked));
+            }
+            Err(ControlError::Away(reason)) => patience.wait(&reason).await,
+            Err(ControlError::Fenced(why)) => {
+                return Err(AgentError::Fenced { cluster: cluster.clone(), member: member.clone(), why });
+            }
+            Err(ControlError::Refused(detail)) => {
+                return Err(AgentError::Refused { cluster: cluster.clone(), member: member.clone(), detail });
+            }
+        }
+    }
+}
+
+/// Polls until the coordinator says that this process is done for, or the loop is dropped.
+pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mailbox>) {
+    let Reporter { plane, cluster, member, incarnation, .. } = &reporter;
+    // Half a lease, so that one answer may get lost before it runs out.
+    let hold = MAX_HOLD.min(lease.length() / 2).max(Duration::from_millis(1));
+    let margin = (lease.length() / 2).max(Duration::from_secs(1));
+    let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
+    let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });
+    let mut patience = Patience::new();
+    loop {
+        let asked = Instant::now();
+        // After an outage the answer is wanted at once: until it comes, the member may be holding still.
+        query.wait = if patience.is_away() { Some(AT_ONCE) } else { HumanDuration::new(hold).ok() };
+        let answer = tokio::time::timeout(hold + margin, plane.assignment(cluster, member, &query)).await;
+        let answer = answer.unwrap_or_else(|_| Err(ControlError::Away(format!("no answer for {:?}", hold + margin))));
+        match answer {
+            Ok(mut assignment) => {
+                lease.renew(asked);
+                patience.over();
+                if let Some(newer) = assignment.peers.take() {
+                    query.peers_after = newer.revision;
+                    peers = Arc::new(newer);
+                }
+                query.after = assignment.revision;
+                mailbox.assign(Target { assignment, peers: Arc::clone(&peers), received_at: Instant::now() });
+            }
+            Err(ControlError::Away(reason)) => patience.wait(&reason).await,
+            Err(ControlError::Fenced(why)) => return reporter.fenced(why),
+            Err(ControlError::Refused(detail)) => return reporter.refused(detail),
+        }
+    }
+}

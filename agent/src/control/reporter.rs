@@ -1,0 +1,83 @@
+//! Reports to the coordinator, repeated until they are taken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stillframe_api::agent::ReportEvent;
+use stillframe_protocol::{ClusterName, Incarnation, MemberName};
+
+use super::{
+    ControlError, ControlPlane,
+    mailbox::{End, Mailbox},
+};
+use crate::{backoff::Backoff, error::AgentError};
+
+/// How a report ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reported {
+    /// It was taken.
+    Accepted,
+    /// What it speaks of is over.
+    Irrelevant,
+    /// It was refused, or its time is over.
+    GivenUp,
+}
+
+/// Reports as one member.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) plane: Arc<dyn ControlPlane>,
+    pub(crate) cluster: ClusterName,
+    pub(crate) member: MemberName,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl Reporter {
+    /// Reports until the coordinator answers; gives up at `until`, if there is one.
+    pub(crate) async fn report(&self, event: ReportEvent, until: Option<Instant>) -> Reported {
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            match self.plane.report(&self.cluster, &self.member, self.incarnation, event.clone()).await {
+                Ok(accepted) if accepted.relevant => return Reported::Accepted,
+                Ok(_) => return Reported::Irrelevant,
+                Err(ControlError::Away(reason)) => {
+                    let wait = backoff.next();
+                    if until.is_some_and(|until| Instant::now() + wait >= until) {
+                        tracing::warn!(%reason, "a report was given up: the coordinator can't be reached");
+                        return Reported::GivenUp;
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                Err(ControlError::Fenced(why)) => {
+                    self.fenced(why);
+                    return Reported::GivenUp;
+                }
+                Err(ControlError::Refused(detail)) => {
+                    tracing::warn!(%detail, "the coordinator refuses a report");
+                    return Reported::GivenUp;
+                }
+            }
+        }
+    }
+
+    /// Reports once; whether it arrives doesn't matter.
+    pub(crate) async fn mention(&self, event: ReportEvent) {
+        match self.plane.report(&self.cluster, &self.member, self.incarnation, event).await {
+            Ok(_) | Err(ControlError::Away(_) | ControlError::Refused(_)) => {}
+            Err(ControlError::Fenced(why)) => self.fenced(why),
+        }
+    }
+
+    pub(crate) fn fenced(&self, why: String) {
+        let (cluster, member) = (self.cluster.clone(), self.member.clone());
+        self.mailbox.end(End::Failed(AgentError::Fenced { cluster, member, why }));
+    }
+
+    pub(crate) fn refused(&self, detail: String) {
+        let (cluster, member) = (self.cluster.clone(), self.member.clone());
+        self.mailbox.end(End::Failed(AgentError::Refused { cluster, member, detail }));
+    }
+}

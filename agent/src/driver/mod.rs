@@ -1,0 +1,495 @@
+//! The one task that owns the participant and the application, on a thread of its own.
+//!
+//! The thread has a small runtime, on which the data plane's connections are read and written too: a message costs no change of threads. Everything else
+//! (polling the coordinator, uploads, reports) runs on the caller's runtime, so a callback that computes for long stops neither the lease nor an upload.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | the loop | here |
+//! | comparing what is with what the coordinator wants | [`assignment`] |
+//! | what a member has in one generation, and carrying out outputs | [`live`] |
+//! | starting fresh, or from a part | [`resume`] |
+//! | connections | [`wiring`], [`channel`] |
+//! | messages that wait, timers | [`outbox`], [`timers`] |
+//! | open snapshots | [`recordings`] |
+
+mod assignment;
+mod channel;
+mod live;
+mod outbox;
+mod recordings;
+mod resume;
+mod timers;
+mod wiring;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use stillframe_protocol::{Frame, Generation, MemberId, SnapshotId};
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use live::Live;
+
+use assignment::Preparation;
+use channel::OutgoingLink;
+use recordings::Outward;
+use wiring::Wiring;
+
+use crate::{
+    application::Application,
+    config::Limits,
+    context::Context,
+    control::{lease::Lease, mailbox::Mailbox},
+    directory::Directory,
+    error::AgentError,
+    link::{ConnectionId, Input},
+    prepare::LoadedPart,
+    spool::SpoolBudget,
+    status::{Phase, Status},
+};
+
+/// Inputs that wait for the driver; beyond it, connections aren't read.
+pub(crate) const INPUTS: usize = 16;
+
+/// Frames after which the lease is looked at again.
+const FRAMES_A_LOOK: usize = 16;
+
+/// Messages to oneself that are delivered before other things get their turn.
+const OWN_A_TURN: usize = 256;
+
+/// Timers that are served before other things get their turn.
+const TIMERS_A_TURN: usize = 64;
+
+/// How often the status is published at most.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
+
+/// How long an ending agent waits for what it has sent to arrive.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Why nothing is delivered just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// The coordinator hasn't said that the member may run.
+    Waiting,
+    /// A restore is being prepared.
+    Preparing,
+    /// The lease ran out.
+    LeaseExpired,
+    /// A peer is in a newer generation: this process may be the one that was replaced.
+    NewerGeneration,
+}
+
+/// What comes after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another turn, or waiting.
+    GoOn,
+    /// The end, once what was sent has arrived.
+    Farewell,
+    /// The end.
+    Stop,
+}
+
+/// What work outside of the driver gave.
+pub(crate) enum Work {
+    /// A part was loaded, or not.
+    Loaded { generation: Generation, restore: stillframe_protocol::RestoreId, result: Result<Box<LoadedPart>, String> },
+}
+
+/// Frames that are being processed.
+struct Backlog {
+    connection: ConnectionId,
+    peer: MemberId,
+    frames: std::vec::IntoIter<Frame>,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) app: Box<dyn Application>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) generation: watch::Sender<Generation>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) outward: OutwardParts,
+    pub(crate) wiring: WiringParts,
+}
+
+pub(crate) use parts::{OutwardParts, WiringParts};
+
+mod parts {
+    //! What the agent hands over, before the driver adds its own.
+
+    use std::sync::Arc;
+
+    use stillframe_protocol::{MemberId, MemberName};
+    use tokio::sync::mpsc;
+
+    use crate::{control::reporter::Reporter, link::Input, transport::Transport, upload::ArchiveDoor};
+
+    pub(crate) struct OutwardParts {
+        pub(crate) reporter: Reporter,
+        pub(crate) door: Arc<ArchiveDoor>,
+        pub(crate) runtime: tokio::runtime::Handle,
+        pub(crate) spool_dir: std::path::PathBuf,
+    }
+
+    pub(crate) struct WiringParts {
+        pub(crate) transport: Arc<dyn Transport>,
+        pub(crate) me: MemberId,
+        pub(crate) name: MemberName,
+        pub(crate) inputs: mpsc::Sender<Input>,
+    }
+}
+
+/// The owner of everything that a member does.
+pub(crate) struct Driver {
+    app: Box<dyn Application>,
+    limits: Arc<Limits>,
+    mailbox: Arc<Mailbox>,
+    lease: Arc<Lease>,
+    status: watch::Sender<Status>,
+    generation: watch::Sender<Generation>,
+    inputs: mpsc::Receiver<Input>,
+    work: mpsc::UnboundedReceiver<Work>,
+    work_sender: mpsc::UnboundedSender<Work>,
+    outward: Outward,
+    budget: Arc<SpoolBudget>,
+    wiring: Wiring,
+    directory: Directory,
+    /// Of which list of peers the directory is.
+    peers_revision: u64,
+    live: Option<Live>,
+    hold: Option<Hold>,
+    preparation: Option<Preparation>,
+    backlog: Option<Backlog>,
+    /// The report that the member runs in its generation.
+    running_report: Option<channel::AbortOnDrop>,
+    /// Outcomes that wait until the member runs again.
+    outcomes: Vec<stillframe_api::agent::Outcome>,
+    last_committed: Option<SnapshotId>,
+    published_at: Instant,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { app, limits, mailbox, lease, status, generation, inputs, outward, wiring } = parts;
+        let OutwardParts { reporter, door, runtime, spool_dir } = outward;
+        let WiringParts { transport, me, name, inputs: inputs_sender } = wiring;
+        let (work_sender, work) = mpsc::unbounded_channel();
+        let budget = SpoolBudget::new(limits.spool_memory_bytes, limits.spool_file_bytes, &spool_dir);
+        let wiring = Wiring {
+            transport,
+            cluster: reporter.cluster.clone(),
+            me,
+            incarnation: reporter.incarnation,
+            inputs: inputs_sender,
+            splitter: crate::link::codec::Splitter::new(limits.max_message_bytes),
+            numbers: Arc::default(),
+        };
+        // The first state is serialised where it may take its time; what follows goes by its size.
+        let last_state_bytes = Arc::new(u64::MAX.into());
+        Self {
+            app,
+            limits,
+            mailbox,
+            lease,
+            status,
+            generation,
+            inputs,
+            work,
+            work_sender,
+            outward: Outward { reporter, door, runtime, parts_reported: Arc::default(), last_state_bytes },
+            budget,
+            wiring,
+            directory: Directory::new(name, None),
+            peers_revision: 0,
+            live: None,
+            hold: Some(Hold::Waiting),
+            preparation: None,
+            backlog: None,
+            running_report: None,
+            outcomes: Vec::new(),
+            last_committed: None,
+            published_at: Instant::now(),
+        }
+    }
+
+    /// Runs until the application, the caller or the coordinator ends it.
+    pub(crate) async fn run(mut self) -> Result<(), AgentError> {
+        let result = loop {
+            match self.turn() {
+                Ok(Next::GoOn) => {}
+                Ok(Next::Farewell) => {
+                    self.farewell().await;
+                    break Ok(());
+                }
+                Ok(Next::Stop) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            let flushed = self.live.as_mut().is_some_and(Live::flush);
+            self.publish(false);
+            if flushed || self.has_work() {
+                // The connections' tasks are on this thread: let them write, and read what has come.
+                tokio::task::yield_now().await;
+            }
+            if self.has_work() {
+                continue;
+            }
+            self.wait().await;
+        };
+        self.status.send_modify(|status| status.phase = Phase::Stopped);
+        result
+    }
+
+    /// One round over everything that doesn't have to be waited for.
+    fn turn(&mut self) -> Result<Next, AgentError> {
+        if self.mailbox.has_news() {
+            match self.read_mail()? {
+                Next::GoOn => {}
+                end @ (Next::Farewell | Next::Stop) => return Ok(end),
+            }
+        }
+        let now = Instant::now();
+        if !self.may_act(now) {
+            return Ok(Next::GoOn);
+        }
+        if let Some(live) = &mut self.live {
+            let app = &mut *self.app;
+            for _ in 0..TIMERS_A_TURN {
+                let Some(timer) = live.timers.due(now) else { break };
+                app.on_timer(&mut Context::new(live), timer);
+                live.settle(app);
+            }
+            live.deliver_own(OWN_A_TURN, app);
+            live.redial(now);
+        }
+        match self.work_off_backlog()? {
+            Next::GoOn => {}
+            end @ (Next::Farewell | Next::Stop) => return Ok(end),
+        }
+        if let Some(live) = &mut self.live
+            && self.hold.is_none()
+        {
+            live.break_marked();
+            live.acknowledge_if_due(now, &mut *self.app);
+            let (participant, directory) = (&live.participant, &live.directory);
+            if live.recordings.next_progress().is_some_and(|at| at <= now) {
+                live.recordings.report_progress(now, |epoch, since| Live::missing(participant, directory, epoch, since));
+            }
+            if let Some(generation) = live.newer.take() {
+                tracing::warn!(%generation, "a peer is in a newer generation; holding still until the coordinator is heard");
+                self.hold(Hold::NewerGeneration);
+            }
+        }
+        let shutdown = self.live.as_ref().is_some_and(|live| live.shutdown);
+        Ok(if shutdown { Next::Farewell } else { Next::GoOn })
+    }
+
+    /// Whether the member runs; finds out that its lease has run out.
+    fn may_act(&mut self, now: Instant) -> bool {
+        if self.hold.is_none() && now >= self.lease.until() {
+            tracing::warn!("the lease ran out: holding still until the coordinator is heard again");
+            self.hold(Hold::LeaseExpired);
+        }
+        self.hold.is_none()
+    }
+
+    /// Processes frames until there are none left or something more urgent comes.
+    fn work_off_backlog(&mut self) -> Result<Next, AgentError> {
+        while self.hold.is_none() {
+            let (Some(live), Some(backlog)) = (&mut self.live, &mut self.backlog) else { return Ok(Next::GoOn) };
+            let mut looked_at = 0;
+            while looked_at < FRAMES_A_LOOK && !self.mailbox.has_news() {
+                let Some(frame) = backlog.frames.next() else {
+                    self.backlog = None;
+                    return Ok(Next::GoOn);
+                };
+                looked_at += 1;
+                if frame.from == backlog.peer {
+                    live.receive(frame, &mut *self.app);
+                } else {
+                    live.to_break.push(backlog.peer);
+                }
+                if live.shutdown {
+                    return Ok(Next::Farewell);
+                }
+                if !live.to_break.is_empty() {
+                    live.break_marked();
+                    if !live.connections.contains_key(&backlog.connection) {
+                        self.backlog = None;
+                        return Ok(Next::GoOn);
+                    }
+                }
+            }
+            if self.mailbox.has_news() {
+                match self.read_mail()? {
+                    Next::GoOn => {}
+                    end @ (Next::Farewell | Next::Stop) => return Ok(end),
+                }
+            }
+            self.may_act(Instant::now());
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn has_work(&self) -> bool {
+        let own = self.live.as_ref().is_some_and(|live| !live.own.is_empty());
+        self.mailbox.has_news() || (self.hold.is_none() && (self.backlog.is_some() || own))
+    }
+
+    /// Waits for whatever comes first.
+    async fn wait(&mut self) {
+        let running = self.hold.is_none();
+        let next = match &self.live {
+            Some(live) if running => live.next_deadline().into_iter().chain([self.lease.until()]).min(),
+            Some(_) | None => None,
+        };
+        let publish = self.is_unpublished().then(|| self.published_at + STATUS_EVERY);
+        let next = next.into_iter().chain(publish).min();
+        let alarm = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.mailbox.ringing() => {}
+            Some(work) = self.work.recv() => self.take_work(work),
+            // While it holds still, a member takes nothing in: the senders' windows fill, and nothing is lost.
+            Some(input) = self.inputs.recv(), if running => self.take_input(input),
+            () = alarm => {}
+        }
+    }
+
+    fn take_input(&mut self, input: Input) {
+        let Some(live) = &mut self.live else { return };
+        match input {
+            Input::Frames { connection, frames } => {
+                // What isn't known was replaced; what it still brings is repeated on the new one.
+                if let Some((_, peer)) = live.connections.get(&connection) {
+                    self.backlog = Some(Backlog { connection, peer: *peer, frames: frames.into_iter() });
+                }
+            }
+            Input::Broken { connection, reason } => live.broken(connection, &reason),
+            Input::Accepted(accepted) => live.accepted(*accepted),
+            Input::Dialed { peer, attempt, result } => live.dialed(peer, attempt, result, &mut *self.app),
+        }
+    }
+
+    /// Holds still, for this reason.
+    fn hold(&mut self, hold: Hold) {
+        if self.hold != Some(hold) {
+            self.hold = Some(hold);
+            if let Some(live) = &mut self.live {
+                live.timers.pause(Instant::now());
+            }
+            self.publish(true);
+        }
+    }
+
+    /// Goes on.
+    fn go_on(&mut self) {
+        if self.hold.take().is_some() {
+            if let Some(live) = &mut self.live {
+                live.timers.resume(Instant::now());
+            }
+            self.publish(true);
+        }
+    }
+
+    fn current_status(&self) -> Status {
+        let phase = match self.hold {
+            None => Phase::Running,
+            Some(Hold::Waiting | Hold::NewerGeneration) => Phase::Waiting,
+            Some(Hold::Preparing) => Phase::Preparing,
+            Some(Hold::LeaseExpired) => Phase::LeaseExpired,
+        };
+        let incarnation = self.wiring.incarnation;
+        let parts_reported = self.outward.parts_reported.load(Ordering::Relaxed);
+        let peers = self.directory.len();
+        let status =
+            Status { phase, incarnation, peers, parts_reported, last_committed: self.last_committed, ..Status::default() };
+        match &self.live {
+            None => status,
+            Some(live) => Status {
+                generation: live.generation(),
+                epoch: live.participant.epoch(),
+                delivered: live.counts.delivered,
+                sent: live.counts.sent,
+                unsent: live.unsent(),
+                refused_frames: live.counts.refused_frames,
+                ..status
+            },
+        }
+    }
+
+    fn is_unpublished(&self) -> bool {
+        self.status.receiver_count() > 0 && *self.status.borrow() != self.current_status()
+    }
+
+    fn publish(&mut self, at_once: bool) {
+        let now = Instant::now();
+        if at_once || now.duration_since(self.published_at) >= STATUS_EVERY {
+            let newer = self.current_status();
+            let published = self.status.send_if_modified(|status| {
+                let changed = *status != newer;
+                *status = newer;
+                changed
+            });
+            if published {
+                self.published_at = now;
+            }
+        }
+    }
+
+    /// Waits a moment for what was sent to arrive, acknowledges what was delivered, and closes.
+    async fn farewell(&mut self) {
+        let Some(mut live) = self.live.take() else { return };
+        let until = Instant::now() + FAREWELL;
+        live.acknowledge(&mut Deaf);
+        live.flush();
+        while self.hold.is_none() && !live.all_arrived() {
+            let input = tokio::time::timeout_at(until.into(), self.inputs.recv()).await;
+            let Ok(Some(input)) = input else { break };
+            match input {
+                // Answers only: a message that came now would be delivered to nobody.
+                Input::Frames { frames, .. } => {
+                    use stillframe_protocol::FrameBody::{Accept, Ack};
+                    for frame in frames.into_iter().filter(|frame| matches!(frame.body, Ack { .. } | Accept { .. })) {
+                        live.receive(frame, &mut Deaf);
+                    }
+                }
+                Input::Dialed { peer, attempt, result } => live.dialed(peer, attempt, result, &mut Deaf),
+                Input::Broken { .. } | Input::Accepted(_) => {}
+            }
+            live.flush();
+        }
+        let incoming = std::mem::take(&mut live.incoming).into_values().map(|end| end.connection);
+        let outgoing = std::mem::take(&mut live.outgoing).into_values().filter_map(|channel| match channel.link {
+            OutgoingLink::Up(connection) => Some(connection),
+            OutgoingLink::Unused | OutgoingLink::Dialing { .. } | OutgoingLink::Down { .. } => None,
+        });
+        let patience = FAREWELL / 5;
+        futures::future::join_all(incoming.chain(outgoing).map(|connection| connection.finish(patience))).await;
+    }
+}
+
+/// Stands in for an application that has ended.
+struct Deaf;
+
+impl Application for Deaf {
+    fn on_message(&mut self, _: &mut Context<'_>, _: &stillframe_protocol::MemberName, _: bytes::Bytes) {}
+
+    fn capture(&mut self) -> crate::Capture {
+        crate::Capture::from_fn(|_| Err(std::io::Error::other("the agent has ended")))
+    }
+
+    fn restore(&mut self, _: crate::StateReader) -> Result<(), crate::RestoreError> {
+        Err(crate::RestoreError::new("the agent has ended"))
+    }
+}

@@ -1,0 +1,41 @@
+//! Connecting to another member.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::preamble::{self, Preamble, PreambleError, Verdict};
+use crate::transport::{Link, Transport};
+
+/// How long the other member may take to answer who calls. Longer than it keeps callers of a newer generation waiting.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there is no connection. Trying again later may help in each case.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("what answers there is {0}")]
+    Stranger(PreambleError),
+    #[error("refused: {0}")]
+    Refused(Verdict),
+}
+
+/// Connects and says who calls.
+pub(crate) async fn dial(transport: Arc<dyn Transport>, address: String, preamble: Preamble) -> Result<Link, DialError> {
+    let mut link = transport.dial(&address).await?;
+    let exchange = async {
+        preamble::call(&preamble, &mut link.writer).await?;
+        preamble::read_answer(&mut link.reader).await
+    };
+    let verdict = match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(PreambleError::Io(error))) => return Err(DialError::Io(error)),
+        Ok(Err(error)) => return Err(DialError::Stranger(error)),
+        Err(_) => {
+            return Err(DialError::Io(io::Error::new(io::ErrorKind::TimedOut, format!("{address} didn't answer the call"))));
+        }
+    };
+    match verdict {
+        Verdict::Welcome => Ok(link),
+        refused => Err(DialError::Refused(refused)),
+    }
+}

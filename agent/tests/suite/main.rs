@@ -1,0 +1,13 @@
+//! Agents over real connections, with a coordinator in memory and an archive in a temporary directory.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test as its body may")]
+
+mod cluster;
+mod connections;
+mod control;
+mod ledger;
+mod perf;
+mod plane;
+mod proxy;
+mod restores;
+mod snapshots;

@@ -1,0 +1,408 @@
+//! A coordinator in memory: enough of one to form a cluster, take snapshots (checking the certificate) and put it back.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use stillframe_agent::control::{ControlError, ControlPlane};
+use stillframe_api::{
+    HumanDuration,
+    agent::{
+        Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, PartReport, Peer, Peers, PrepareRestore, Register,
+        Registered, ReportAccepted, ReportEvent,
+    },
+    cluster::ClusterPhase,
+};
+use stillframe_archive::{Archive, ArchiveUrl, ChannelRecord, ChannelsReader, Role};
+use stillframe_protocol::{
+    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember,
+    certificate,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) id: MemberId,
+    pub(crate) incarnation: Incarnation,
+    instance: Uuid,
+    pub(crate) address: String,
+    pub(crate) desired: Desired,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: BTreeMap<MemberName, Member>,
+    revision: u64,
+    peers_revision: u64,
+    epoch: Epoch,
+    open: Vec<OpenSnapshot>,
+    outcomes: Vec<Outcome>,
+    parts: BTreeMap<(Epoch, MemberName), PartReport>,
+    reports: Vec<(MemberName, ReportEvent)>,
+    polls: u64,
+    away: bool,
+}
+
+/// The coordinator.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    pub(crate) archive: Archive,
+    lease: HumanDuration,
+    pub(crate) cluster: ClusterName,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+/// A snapshot whose certificate held.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) parts: BTreeMap<MemberName, PartReport>,
+    pub(crate) in_flight: u64,
+}
+
+pub(crate) fn name(text: &str) -> MemberName {
+    MemberName::new(text).unwrap()
+}
+
+impl Plane {
+    pub(crate) async fn new(lease: Duration) -> Arc<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let url = ArchiveUrl::from_dir(&dir.path().join("archive")).unwrap();
+        Arc::new(Self {
+            state: Mutex::default(),
+            changed: watch::channel(0).0,
+            archive: Archive::open_or_create(&url).await.unwrap(),
+            lease: HumanDuration::new(lease).unwrap(),
+            cluster: ClusterName::new("test").unwrap(),
+            dir,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        state.revision += 1;
+        let result = change(&mut state);
+        let revision = state.revision;
+        drop(state);
+        self.changed.send_replace(revision);
+        result
+    }
+
+    /// Waits until the state answers.
+    async fn until<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        let wait = async {
+            loop {
+                if let Some(found) = look(&self.state()) {
+                    return found;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited {PATIENCE:?} for {what}; reports: {:#?}", self.state().reports),
+        }
+    }
+
+    /// Whether it answers at all.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.change(|state| state.away = away);
+    }
+
+    pub(crate) fn polls(&self) -> u64 {
+        self.state().polls
+    }
+
+    pub(crate) fn member(&self, of: &str) -> Member {
+        self.state().members[&name(of)].clone()
+    }
+
+    pub(crate) async fn registered(&self, members: usize) {
+        self.until("members", |state| (state.members.len() >= members).then_some(())).await;
+    }
+
+    pub(crate) async fn incarnation(&self, of: &str, incarnation: u64) {
+        self.until("a new incarnation", |state| {
+            state.members.get(&name(of)).is_some_and(|m| m.incarnation.0 >= incarnation).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn desire(&self, of: &str, desired: Desired) {
+        self.change(|state| state.members.get_mut(&name(of)).unwrap().desired = desired);
+    }
+
+    /// Lets everyone run.
+    pub(crate) fn run_all(&self, generation: u64) {
+        self.change(|state| {
+            let epoch = state.epoch;
+            for member in state.members.values_mut() {
+                member.desired = Desired::Run { generation: Generation(generation), epoch, restore: None };
+            }
+        });
+    }
+
+    pub(crate) async fn reported<T>(&self, what: &str, mut look: impl FnMut(&MemberName, &ReportEvent) -> Option<T>) -> T {
+        self.until(what, |state| state.reports.iter().find_map(|(member, event)| look(member, event))).await
+    }
+
+    /// Begins a snapshot with these members in its view.
+    pub(crate) fn begin(&self, generation: u64, inline_limit: u64) -> (SnapshotId, Epoch) {
+        self.change(|state| {
+            state.epoch = state.epoch.next();
+            let open = OpenSnapshot {
+                snapshot: SnapshotId(Uuid::now_v7()),
+                epoch: state.epoch,
+                generation: Generation(generation),
+                inline_limit,
+                deadline_in_ms: 60_000,
+                in_view: true,
+            };
+            state.open.push(open.clone());
+            (open.snapshot, open.epoch)
+        })
+    }
+
+    pub(crate) fn end(&self, snapshot: SnapshotId, committed: bool) {
+        self.change(|state| {
+            let at = state.open.iter().position(|open| open.snapshot == snapshot).unwrap();
+            let epoch = state.open.remove(at).epoch;
+            state.outcomes.push(Outcome { snapshot, epoch, committed });
+        });
+    }
+
+    /// Waits for the parts of these members, checks the certificate and commits.
+    pub(crate) async fn commit(&self, generation: u64, snapshot: SnapshotId, epoch: Epoch, view: &[&str]) -> Committed {
+        let wanted: Vec<MemberName> = view.iter().map(|of| name(of)).collect();
+        let (parts, members) = self
+            .until("all parts", |state| {
+                if let Some(failed) =
+                    state.reports.iter().find(|(_, e)| matches!(e, ReportEvent::Failed { snapshot: s, .. } if *s == snapshot))
+                {
+                    panic!("the snapshot failed: {failed:?}");
+                }
+                let parts: Option<BTreeMap<MemberName, PartReport>> =
+                    wanted.iter().map(|m| Some((m.clone(), state.parts.get(&(epoch, m.clone()))?.clone()))).collect();
+                Some((parts?, state.members.clone()))
+            })
+            .await;
+        let incarnation = |of: &MemberName| members[of].incarnation;
+        let view: Vec<ViewMember> =
+            wanted.iter().map(|m| ViewMember { member: m.clone(), incarnation: incarnation(m) }).collect();
+        let counters: Vec<PartCounters> = parts
+            .iter()
+            .map(|(member, part)| PartCounters {
+                member: member.clone(),
+                incarnation: incarnation(member),
+                generation: part.generation,
+                sent: part.sent.clone(),
+                received: part.received.clone(),
+                recorded: part.recorded.clone(),
+            })
+            .collect();
+        let generation = Generation(generation);
+        let certified =
+            certificate::verify(generation, &view, &counters).unwrap_or_else(|wrong| panic!("not consistent: {wrong:#?}"));
+        self.end(snapshot, true);
+        Committed { snapshot, parts, in_flight: certified.messages_in_flight() }
+    }
+
+    pub(crate) async fn snapshot(&self, generation: u64, inline_limit: u64, view: &[&str]) -> Committed {
+        let (snapshot, epoch) = self.begin(generation, inline_limit);
+        self.commit(generation, snapshot, epoch, view).await
+    }
+
+    /// Has every member of the snapshot prepare.
+    pub(crate) fn prepare(&self, committed: &Committed, generation: u64) -> RestoreId {
+        let restore = RestoreId(Uuid::now_v7());
+        self.change(|state| {
+            state.open.clear();
+            for (member, part) in &committed.parts {
+                state.members.get_mut(member).unwrap().desired = Desired::Prepare(Box::new(PrepareRestore {
+                    restore,
+                    snapshot: committed.snapshot,
+                    generation: Generation(generation),
+                    objects: part.objects.clone(),
+                    sent: part.sent.clone(),
+                    received: part.received.clone(),
+                    recorded: part.recorded.clone(),
+                }));
+            }
+        });
+        restore
+    }
+
+    /// Puts the cluster back and waits until everyone runs.
+    pub(crate) async fn restore(&self, committed: &Committed, generation: u64) {
+        let restore = self.prepare(committed, generation);
+        self.until("everyone prepared", |state| {
+            let prepared = |of: &MemberName| {
+                state
+                    .reports
+                    .iter()
+                    .any(|(m, e)| m == of && matches!(e, ReportEvent::Prepared { restore: r, .. } if *r == restore))
+            };
+            committed.parts.keys().all(prepared).then_some(())
+        })
+        .await;
+        self.change(|state| {
+            let epoch = state.epoch;
+            for member in committed.parts.keys() {
+                state.members.get_mut(member).unwrap().desired =
+                    Desired::Run { generation: Generation(generation), epoch, restore: Some(restore) };
+            }
+        });
+        self.until("everyone running", |state| {
+            let runs = |of: &MemberName| {
+                state
+                    .reports
+                    .iter()
+                    .any(|(m, e)| m == of && matches!(e, ReportEvent::Running { generation: g } if g.0 == generation))
+            };
+            committed.parts.keys().all(runs).then_some(())
+        })
+        .await;
+    }
+
+    /// The state object of a part.
+    pub(crate) async fn state_of(&self, part: &PartReport) -> bytes::Bytes {
+        let object = part.objects.iter().find(|object| object.role == Role::State).unwrap();
+        self.archive.get(object).await.unwrap().into_bytes().unwrap()
+    }
+
+    /// The channels object of a part.
+    pub(crate) async fn channels_of(&self, part: &PartReport) -> Vec<ChannelRecord> {
+        let object = part.objects.iter().find(|object| object.role == Role::Channels).unwrap();
+        ChannelsReader::new(self.archive.get(object).await.unwrap()).map(Result::unwrap).collect()
+    }
+
+    fn assignment_for(&self, member: &MemberName, query: &AssignmentQuery) -> Result<Assignment, ControlError> {
+        let state = self.state();
+        let entry = state.members.get(member).ok_or_else(|| ControlError::Refused("unknown member".to_owned()))?;
+        let desired = if entry.incarnation == query.incarnation {
+            entry.desired.clone()
+        } else {
+            Desired::Leave { why: format!("incarnation {} has taken over", entry.incarnation) }
+        };
+        let peers = (state.peers_revision > query.peers_after).then(|| Peers {
+            revision: state.peers_revision,
+            members: state
+                .members
+                .iter()
+                .map(|(member, m)| Peer {
+                    member: member.clone(),
+                    member_id: m.id,
+                    incarnation: m.incarnation,
+                    address: m.address.clone(),
+                })
+                .collect(),
+        });
+        Ok(Assignment {
+            revision: state.revision,
+            cluster: self.cluster.clone(),
+            phase: ClusterPhase::Running,
+            epoch: state.epoch,
+            desired,
+            peers,
+            snapshots: state.open.clone(),
+            outcomes: state.outcomes.iter().rev().take(8).rev().cloned().collect(),
+        })
+    }
+}
+
+#[async_trait]
+impl ControlPlane for Plane {
+    async fn register(&self, _: &ClusterName, request: &Register) -> Result<Registered, ControlError> {
+        if self.state().away {
+            return Err(ControlError::Away("away".to_owned()));
+        }
+        let (member_id, incarnation) = self.change(|state| {
+            let next_id = MemberId(u32::try_from(state.members.len()).unwrap() + 1);
+            let before = state.members.get(&request.member).cloned();
+            if let Some(before) = &before
+                && before.instance == request.instance
+            {
+                return (before.id, before.incarnation);
+            }
+            let id = before.as_ref().map_or(next_id, |before| before.id);
+            let incarnation = before.map_or(Incarnation(1), |before| before.incarnation.next());
+            let desired = Desired::Wait { why: "forming".to_owned() };
+            let member = Member { id, incarnation, instance: request.instance, address: request.address.clone(), desired };
+            state.members.insert(request.member.clone(), member);
+            state.peers_revision = state.revision;
+            (id, incarnation)
+        });
+        Ok(Registered {
+            member_id,
+            incarnation,
+            archive: self.archive.url().to_string(),
+            archive_id: self.archive.id(),
+            lease: self.lease,
+        })
+    }
+
+    async fn assignment(
+        &self,
+        _: &ClusterName,
+        member: &MemberName,
+        query: &AssignmentQuery,
+    ) -> Result<Assignment, ControlError> {
+        let mut changed = self.changed.subscribe();
+        let until = Instant::now() + query.wait.map_or(Duration::from_secs(20), HumanDuration::get);
+        loop {
+            {
+                let mut state = self.state();
+                if state.away {
+                    return Err(ControlError::Away("away".to_owned()));
+                }
+                if state.revision > query.after {
+                    state.polls += 1;
+                    break;
+                }
+            }
+            if tokio::time::timeout_at(until.into(), changed.changed()).await.is_err() {
+                self.state().polls += 1;
+                break;
+            }
+        }
+        self.assignment_for(member, query)
+    }
+
+    async fn report(
+        &self,
+        _: &ClusterName,
+        member: &MemberName,
+        incarnation: Incarnation,
+        event: ReportEvent,
+    ) -> Result<ReportAccepted, ControlError> {
+        if self.state().away {
+            return Err(ControlError::Away("away".to_owned()));
+        }
+        let mut state = self.state();
+        if state.members.get(member).is_none_or(|m| m.incarnation != incarnation) {
+            return Err(ControlError::Fenced("a newer incarnation has taken over".to_owned()));
+        }
+        if let ReportEvent::Part(part) = &event {
+            state.parts.insert((part.epoch, member.clone()), (**part).clone());
+        }
+        state.reports.push((member.clone(), event));
+        // Not a change that agents must know; only the test is woken.
+        let revision = state.revision;
+        drop(state);
+        self.changed.send_replace(revision);
+        Ok(ReportAccepted { relevant: true })
+    }
+}

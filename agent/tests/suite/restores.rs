@@ -1,0 +1,168 @@
+//! Putting a cluster back.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use stillframe_agent::{Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
+use stillframe_api::agent::{Desired, ReportEvent};
+use stillframe_archive::{ChannelRecord, Role};
+use stillframe_protocol::{Epoch, Generation};
+
+use crate::{
+    cluster::{Process, config, eventually, money, spawn},
+    ledger::{Bank, START, Seen},
+    plane::{Plane, name},
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+const VIEW: [&str; 4] = ["p1", "p2", "p3", "p4"];
+
+fn start(plane: &Arc<Plane>, of: &str, seed: u64, seen: &Arc<Seen>) -> Process {
+    spawn(plane, config(plane, of), Bank::new(seed, seen))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let mut processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
+    plane.registered(4).await;
+    plane.run_all(1);
+    for generation in 1..4u64 {
+        let delivered = seen.delivered();
+        eventually("traffic", || seen.delivered() > delivered + 500).await;
+        let committed = plane.snapshot(generation, 16 << 10, &VIEW).await;
+        let delivered = seen.delivered();
+        eventually("traffic past the snapshot", || seen.delivered() > delivered + 200).await;
+        processes.remove(0).kill().await;
+        processes.insert(0, start(&plane, "p1", 1, &seen));
+        plane.incarnation("p1", generation + 1).await;
+        plane.restore(&committed, generation + 1).await;
+    }
+    assert_eq!(seen.restored.load(Ordering::SeqCst), 3 * 4);
+    let delivered = seen.delivered();
+    eventually("traffic after the restore", || seen.delivered() > delivered + 500).await;
+    // The application counts the messages of each channel in its state, so it would have noticed.
+    assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
+    let last = plane.snapshot(4, 16 << 10, &VIEW).await;
+    assert_eq!(money(&plane, &last).await, 4 * START);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_damaged_leaves_the_application_untouched_and_names_the_object() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
+    plane.registered(4).await;
+    plane.run_all(1);
+    let older = plane.snapshot(1, 16 << 10, &VIEW).await;
+    eventually("traffic", || seen.delivered() > 500).await;
+    let damaged = plane.snapshot(1, 0, &VIEW).await;
+    let object = damaged.parts[&name("p2")].objects.iter().find(|object| object.role == Role::State).unwrap().clone();
+    let key = object.key().unwrap().to_string();
+    let file = plane.dir.path().join("archive").join(&key);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    let restore = plane.prepare(&damaged, 2);
+    let detail = plane
+        .reported("the failure", |member, event| match event {
+            ReportEvent::PrepareFailed { restore: r, detail, .. } if *r == restore => {
+                assert_eq!(*member, name("p2"));
+                Some(detail.clone())
+            }
+            _ => None,
+        })
+        .await;
+    assert!(detail.contains(&key), "{detail}");
+    for process in &processes {
+        process.phase(Phase::Preparing).await;
+    }
+    // The generation is burned; the old one goes on where it was.
+    plane.run_all(1);
+    let delivered = seen.delivered();
+    eventually("traffic after the failure", || seen.delivered() > delivered + 500).await;
+    assert_eq!(seen.restored.load(Ordering::SeqCst), 0);
+    plane.restore(&older, 3).await;
+    assert_eq!(seen.restored.load(Ordering::SeqCst), 4);
+    let last = plane.snapshot(3, 16 << 10, &VIEW).await;
+    assert_eq!(money(&plane, &last).await, 4 * START);
+    assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
+}
+
+/// Sends ten messages to `b` at the start, and one when its timer runs out.
+struct Patient {
+    seen: Arc<Seen>,
+}
+
+impl Application for Patient {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        if cx.me().as_str() == "a" {
+            for n in 0..10u8 {
+                let _ = cx.send(&name("b"), vec![n]).unwrap();
+            }
+            let me = cx.me().clone();
+            let _ = cx.send(&me, vec![99]).unwrap();
+            cx.set_timer(TimerId(1), Duration::from_secs(3600));
+            cx.set_timer(TimerId(2), Duration::from_millis(1));
+        }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, from: &MemberName, message: Bytes) {
+        if from.as_str() == "a" && message[0] != 99 {
+            let expected = self.seen.delivered.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(u64::from(message[0]), expected);
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut Context<'_>, timer: TimerId) {
+        assert_eq!(timer, TimerId(2));
+        self.seen.ready.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn capture(&mut self) -> Capture {
+        Capture::bytes(Bytes::new())
+    }
+
+    fn restore(&mut self, state: StateReader) -> Result<(), RestoreError> {
+        assert!(state.bytes()?.is_empty());
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsent_messages_and_timers_belong_to_the_snapshot() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let patient = || Patient { seen: Arc::clone(&seen) };
+    let a = spawn(&plane, config(&plane, "a"), patient());
+    let b = spawn(&plane, config(&plane, "b"), patient());
+    plane.registered(2).await;
+    // Only a runs: what it sends to b has to wait.
+    plane.desire("a", Desired::Run { generation: Generation(1), epoch: Epoch(0), restore: None });
+    eventually("the short timer", || seen.ready.load(Ordering::SeqCst) == 1).await;
+    let committed = plane.snapshot(1, 16 << 10, &["a"]).await;
+    let records = plane.channels_of(&committed.parts[&name("a")]).await;
+    let unsent = records.iter().filter(|r| matches!(r, ChannelRecord::Unsent { to, .. } if *to == name("b"))).count();
+    assert_eq!(unsent, 10);
+    assert!(
+        records.iter().any(|r| matches!(r, ChannelRecord::Timer { id: 1, remaining_ms } if *remaining_ms > 3_000_000)),
+        "{records:?}"
+    );
+
+    a.kill().await;
+    let _a = spawn(&plane, config(&plane, "a"), patient());
+    plane.incarnation("a", 2).await;
+    plane.restore(&committed, 2).await;
+    b.phase(Phase::Waiting).await;
+    plane.desire("b", Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: None });
+    eventually("all ten", || seen.delivered() == 10).await;
+    // Taken again, the snapshot shows that the timer was armed again.
+    let again = plane.snapshot(2, 16 << 10, &["a", "b"]).await;
+    let records = plane.channels_of(&again.parts[&name("a")]).await;
+    assert!(matches!(records[..], [ChannelRecord::Timer { id: 1, .. }]), "{records:?}");
+}
