@@ -1,0 +1,133 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    commands::{
+        cluster::ClusterCommand, dev::DevArgs, member::MemberCommand, restore::RestoreCommand, schedule::ScheduleCommand,
+        snapshot::SnapshotCommand,
+    },
+    demo::DemoArgs,
+    exit::EXIT_CODES_HELP,
+    logging::LogArgs,
+    settings::CoordinatorArgs,
+};
+
+/// Checkpoints a distributed application while it runs, and puts it back
+#[derive(Debug, Parser)]
+#[command(name = "stillframe", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true, subcommand_required = true)]
+pub struct Cli {
+    /// Print results as JSON on standard output, and an error as one JSON object on standard error
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// What to log, and how.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it all: a live cluster is checkpointed, loses a process, and is put back
+    Demo(DemoArgs),
+    /// Run a coordinator with everything it needs: a private Postgres and an archive in a directory
+    Dev(DevArgs),
+    /// Run a coordinator on a Postgres database and an archive
+    Coordinator(Box<CoordinatorArgs>),
+    /// Create and look at clusters
+    Cluster {
+        /// What to do with clusters.
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+    /// Look at the members of a cluster
+    Member {
+        /// What to do with members.
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
+    /// Take, look at, abort and verify snapshots
+    Snapshot {
+        /// What to do with snapshots.
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
+    /// Put a cluster back to a snapshot
+    Restore {
+        /// What to do with restores.
+        #[command(subcommand)]
+        command: RestoreCommand,
+    },
+    /// Take snapshots periodically
+    Schedule {
+        /// What to do with schedules.
+        #[command(subcommand)]
+        command: ScheduleCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// One member process of the demo
+    #[command(hide = true)]
+    DemoMember(stillframe_bank::MemberArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refused(words: &[&str]) -> String {
+        Cli::try_parse_from([&["stillframe"], words].concat()).expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_and_log_are_taken_before_and_after_the_command() {
+        for words in [["--json", "--log", "debug", "cluster", "list"], ["cluster", "list", "--json", "--log", "debug"]] {
+            let cli = Cli::try_parse_from(["stillframe"].into_iter().chain(words)).expect("fine");
+            assert!(cli.json);
+            assert_eq!(cli.log.log_filter.as_deref(), Some("debug"));
+        }
+        assert!(Cli::try_parse_from(["stillframe", "demo", "--json"]).expect("fine").json);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_with_what_was_expected() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for (words, says) in [
+            (&["snapshot", "take", "Bank"][..], "a-z, 0-9"),
+            (&["snapshot", "take", "bank", "--timeout", "soon"], "\"30s\""),
+            (&["snapshot", "take", "bank", "--label", "x"], "KEY=VALUE"),
+            (&["snapshot", "take", "--wait", "bank"], "--wait last"),
+            (&["snapshot", "show", "7"], "snapshot list"),
+            (&["snapshot", "list", "bank", "--status", "done"], "committed"),
+            (&["snapshot", "list", "bank", "--limit", "0"], "1..=500"),
+            (&["snapshot", "verify", "--archive", "x", "bank"], "--all"),
+            (&["snapshot", "verify", "--archive", "x", "bank", id, "--all"], "cannot be used with"),
+            (&["restore", "start", "bank", "latest"], "snapshot list"),
+            (&["restore", "show", "7"], "restore start"),
+            (&["schedule", "set", "bank", "x", "--every", "30"], "\"30s\""),
+            (&["schedule", "set", "bank", "x"], "--every"),
+            (&["cluster", "create", "bank"], "--min-members"),
+            (&["cluster", "create", "bank", "--min-members", "0"], "1..=10000"),
+            (&["cluster", "create", "bank", "--min-members", "1", "--on-loss", "panic"], "restore-latest"),
+            (&["dev", "--listen", "example"], "127.0.0.1:7700"),
+            (&["nonsense"], "unrecognized subcommand"),
+        ] {
+            let error = refused(words);
+            assert!(error.contains(says), "{words:?}: {error}");
+        }
+    }
+}

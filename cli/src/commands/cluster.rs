@@ -1,0 +1,153 @@
+//! `stillframe cluster`: create and look at clusters.
+
+use clap::{Subcommand, ValueEnum};
+use stillframe_api::{
+    HumanDuration,
+    cluster::{Cluster, ClusterPhase, CreateCluster, DEFAULT_SNAPSHOT_TIMEOUT, OnLoss},
+};
+use stillframe_protocol::ClusterName;
+
+use super::paging::{self, PageArgs};
+use crate::{
+    connect::ApiArgs,
+    error::CliError,
+    output::Output,
+    text::{dash, facts, table, time},
+};
+
+/// What to do with clusters.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Create a cluster; creating it again with the same settings is fine
+    Create {
+        /// Its name: a-z, 0-9, '.', '_' and '-'
+        name: ClusterName,
+        /// How many members must have registered before it runs
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        min_members: u32,
+        /// How long a snapshot may take before it is aborted
+        #[arg(long, value_name = "DURATION", default_value_t = DEFAULT_SNAPSHOT_TIMEOUT)]
+        snapshot_timeout: HumanDuration,
+        /// What to do when a member is lost
+        #[arg(long, value_enum, default_value_t)]
+        on_loss: Loss,
+        /// A folder of the coordinator's archive for this cluster's snapshots, an archive of its own
+        #[arg(long, value_name = "FOLDER")]
+        archive_prefix: Option<String>,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// List clusters by name
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Show a cluster
+    Show {
+        /// The cluster
+        cluster: ClusterName,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+}
+
+/// [`OnLoss`], as written on the command line.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Loss {
+    /// Put the cluster back to its latest committed snapshot as soon as the member is back
+    #[default]
+    #[value(alias = "restore_latest")]
+    RestoreLatest,
+    /// Halt the cluster until an operator starts a restore
+    Halt,
+}
+
+impl From<Loss> for OnLoss {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::RestoreLatest => Self::RestoreLatest,
+            Loss::Halt => Self::Halt,
+        }
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`CliError`], nearly always what the coordinator says.
+pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliError> {
+    match command {
+        ClusterCommand::Create { name, min_members, snapshot_timeout, on_loss, archive_prefix, api } => {
+            let request = CreateCluster { name, min_members, snapshot_timeout, on_loss: on_loss.into(), archive_prefix };
+            let cluster = api.client()?.create_cluster(&request).await?;
+            out.result(&cluster, describe)
+        }
+        ClusterCommand::List { page, api } => {
+            let client = api.client()?;
+            let page = page.fetch(async |query| client.list_clusters(&query).await).await?;
+            paging::print(out, &page, list)
+        }
+        ClusterCommand::Show { cluster, api } => {
+            let cluster = api.client()?.cluster(&cluster).await?;
+            out.result(&cluster, describe)
+        }
+    }
+}
+
+fn phase(phase: ClusterPhase) -> &'static str {
+    match phase {
+        ClusterPhase::Forming => "forming",
+        ClusterPhase::Running => "running",
+        ClusterPhase::Restoring => "restoring",
+        ClusterPhase::Halted => "halted",
+    }
+}
+
+fn list(clusters: &[Cluster]) -> String {
+    let rows = clusters.iter().map(|cluster| {
+        [
+            cluster.name.to_string(),
+            phase(cluster.phase).to_owned(),
+            members(cluster),
+            cluster.generation.to_string(),
+            cluster.epoch.to_string(),
+            cluster.latest_committed.map_or_else(dash, |id| id.to_string()),
+        ]
+    });
+    table(["CLUSTER", "PHASE", "MEMBERS", "GENERATION", "EPOCH", "LATEST COMMITTED"], rows)
+}
+
+fn members(cluster: &Cluster) -> String {
+    let live = cluster.live_members;
+    match cluster.lost_members {
+        0 if live < cluster.min_members => format!("{live} of {}", cluster.min_members),
+        0 => format!("{live} live"),
+        lost => format!("{live} live, {lost} lost"),
+    }
+}
+
+fn describe(cluster: &Cluster) -> String {
+    let on_loss = match cluster.on_loss {
+        OnLoss::RestoreLatest => "restore the latest committed snapshot",
+        OnLoss::Halt => "halt",
+    };
+    let reason = cluster.phase_reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    facts([
+        ("cluster", Some(cluster.name.to_string())),
+        ("phase", Some(format!("{}{reason}", phase(cluster.phase)))),
+        ("members", Some(format!("{}, runs from {}", members(cluster), cluster.min_members))),
+        ("generation", Some(cluster.generation.to_string())),
+        ("epoch", Some(cluster.epoch.to_string())),
+        ("latest committed", Some(cluster.latest_committed.map_or_else(dash, |id| id.to_string()))),
+        ("snapshot timeout", Some(cluster.snapshot_timeout.to_string())),
+        ("on loss", Some(on_loss.to_owned())),
+        ("archive prefix", cluster.archive_prefix.clone()),
+        ("created", Some(time(cluster.created_at))),
+    ])
+}

@@ -1,0 +1,11 @@
+//! What each command does: one file a command, named after it.
+
+pub mod cluster;
+pub mod completions;
+pub mod coordinator;
+pub mod dev;
+pub mod member;
+pub mod paging;
+pub mod restore;
+pub mod schedule;
+pub mod snapshot;

@@ -1,0 +1,80 @@
+//! The settings file, TOML.
+
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+use stillframe_api::HumanDuration;
+
+use super::database_url::DatabaseUrl;
+use crate::{error::CliError, logging::LogFormat};
+
+/// What a settings file may hold; each key may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsFile {
+    /// As `--database-url`.
+    pub database_url: Option<DatabaseUrl>,
+    /// As `--archive`.
+    pub archive: Option<String>,
+    /// As `--listen`.
+    pub listen: Option<String>,
+    /// As `--lease`.
+    pub lease: Option<HumanDuration>,
+    /// As `--suspect-grace`.
+    pub suspect_grace: Option<HumanDuration>,
+    /// As `--restore-timeout`.
+    pub restore_timeout: Option<HumanDuration>,
+    /// As `--max-connections`.
+    pub max_connections: Option<u32>,
+    /// As `--log`.
+    pub log: Option<String>,
+    /// As `--log-format`.
+    pub log_format: Option<LogFormat>,
+}
+
+impl SettingsFile {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] when it can't be read or isn't what is expected. It names the line and doesn't quote it: there may be a password
+    /// in it.
+    pub fn read(path: &Path) -> Result<Self, CliError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| CliError::usage(format!("the settings file {} can't be read: {error}", path.display())))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            CliError::usage(format!("the settings file {} is wrong in line {line}: {}", path.display(), error.message()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<SettingsFile, CliError> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), text).expect("it can be written");
+        SettingsFile::read(file.path())
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_without_secrets() {
+        for (text, says) in [
+            ("listen = \"x\"\ndatabse_url = \"postgres://me:hunter2@db/x\"\n", "line 2: unknown field `databse_url`"),
+            ("database_url = \"postgres://me:hunter2@db/x\n", "line 1"),
+            ("lease = \"soon\"\n", "\"30s\""),
+            ("log_format = \"xml\"\n", "`json`"),
+        ] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = SettingsFile::read(Path::new("/nowhere/stillframe.toml")).expect_err("it isn't there");
+        assert!(error.to_string().contains("/nowhere/stillframe.toml"), "{error}");
+    }
+}

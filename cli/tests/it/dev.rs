@@ -1,0 +1,71 @@
+//! `stillframe dev` and `stillframe coordinator` as processes: they say where they serve, and stop in order when told to.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use stillframe_private_postgres::testing::TestDatabase;
+
+use crate::support::{Ran, finish, run_at, stillframe};
+
+/// Starts it and reads the line with which it says that it is ready.
+fn ready(words: &[&str]) -> (Child, BufReader<ChildStdout>, Value) {
+    let mut child = stillframe(words).spawn().expect("the command can be started");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("it can be read");
+    match serde_json::from_str(&line) {
+        Ok(ready) => (child, stdout, ready),
+        Err(_) => panic!("expected a line of JSON, found {line:?}; {:?}", finish(child)),
+    }
+}
+
+fn stop(child: Child, signal: Signal) -> Ran {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, signal).expect("it runs");
+    finish(child)
+}
+
+fn start_dev(dir: &Path) -> (Child, BufReader<ChildStdout>, String) {
+    let dir = dir.to_str().expect("UTF-8");
+    let (child, stdout, ready) = ready(&["dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
+    assert_eq!(ready["private_postgres"], json!(true));
+    let url = ready["url"].as_str().expect("a URL").to_owned();
+    (child, stdout, url)
+}
+
+#[test]
+fn dev_serves_until_interrupted_and_keeps_what_it_knew() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (child, _stdout, url) = start_dev(dir.path());
+    run_at(&url, &["cluster", "create", "bank", "--min-members", "2"]).exits(0);
+    stop(child, Signal::INT).exits(0);
+    run_at(&url, &["cluster", "list"]).exits(5);
+
+    let (child, _stdout, url) = start_dev(dir.path());
+    run_at(&url, &["cluster", "show", "bank"]).exits(0);
+    stop(child, Signal::TERM).exits(0);
+    assert!(dir.path().join("archive/format.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_serves_until_terminated() {
+    let database = TestDatabase::create().await;
+    let url = database.url().to_owned();
+    let served = tokio::task::spawn_blocking(move || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let archive = dir.path().to_str().expect("UTF-8");
+        let words = ["coordinator", "--database-url", &url, "--archive", archive, "--listen", "127.0.0.1:0", "--json"];
+        let (child, _stdout, ready) = ready(&[&words[..], &["--log-format", "json"]].concat());
+        run_at(ready["url"].as_str().expect("a URL"), &["cluster", "list"]).exits(0);
+        let ran = stop(child, Signal::TERM).exits(0);
+        for line in ran.stderr.lines() {
+            assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"].is_string()), "{line}");
+        }
+    });
+    served.await.expect("it ends");
+}

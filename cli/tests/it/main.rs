@@ -1,0 +1,12 @@
+//! The command as its callers see it: exit codes, messages, JSON. One binary, so that it links once.
+
+mod bad_input;
+mod closed_pipe;
+mod dev;
+mod lists;
+mod operate;
+mod outcomes;
+mod servers;
+mod support;
+mod usage;
+mod verify;
