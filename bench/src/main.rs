@@ -1,0 +1,60 @@
+//! Workloads and their report. Speed is shown as ratios of figures measured side by side in one run; a figure without its run says little.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | trigger-to-committed beside the floor | [`floor`] |
+//! | throughput with and without snapshots | [`overhead`] |
+//! | Postgres, coordinator, archive and member processes | [`stage`] |
+//! | what a member does | [`member`] |
+//! | percentiles | [`figures`] |
+
+mod figures;
+mod floor;
+mod member;
+mod overhead;
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Stillframe on this machine.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trigger-to-committed with tiny state at 2, 4, 8 and 16 member processes, beside the least that a durable snapshot can cost: one
+    /// Postgres commit and two durable object puts.
+    Floor(floor::FloorArgs),
+    /// Message throughput of a busy pair with snapshots every second, every 100 ms, and off.
+    Overhead(overhead::OverheadArgs),
+    /// One member process; the workloads start these.
+    #[command(hide = true)]
+    Member(member::MemberArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STILLFRAME_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let done = match cli.command {
+        Command::Member(args) => member::run(args).map_err(anyhow::Error::from),
+        Command::Floor(args) => runtime().and_then(|runtime| runtime.block_on(floor::run(args))),
+        Command::Overhead(args) => runtime().and_then(|runtime| runtime.block_on(overhead::run(args))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stillframe-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

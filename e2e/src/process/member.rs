@@ -1,0 +1,138 @@
+//! A member of the bank.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
+
+use stillframe_bank::MemberStatus;
+use stillframe_protocol::MemberName;
+
+use super::child::Process;
+use crate::wait::eventually;
+
+/// What a member needs to know.
+#[derive(Debug, Clone)]
+pub struct MemberSettings {
+    /// The coordinator's URL.
+    pub coordinator: String,
+    /// The cluster.
+    pub cluster: String,
+    /// How many accounts it holds.
+    pub accounts: u32,
+    /// What each account holds at the beginning.
+    pub initial: u64,
+    /// How many transfers it sends a second, about.
+    pub transfers_per_second: u32,
+    /// Bytes that make its state large.
+    pub ballast_bytes: usize,
+    /// The archive's credentials, and whatever else is to be in the environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A member that can be frozen, killed, and started again under its name.
+#[derive(Debug)]
+pub struct MemberProcess {
+    program: PathBuf,
+    directory: PathBuf,
+    settings: MemberSettings,
+    name: MemberName,
+    process: Option<Process>,
+}
+
+impl MemberProcess {
+    /// Starts a member. Its logs go to the directory.
+    ///
+    /// # Panics
+    ///
+    /// When the process can't be started.
+    #[must_use]
+    pub fn start(program: &Path, directory: &Path, name: MemberName, settings: MemberSettings) -> Self {
+        let mut member = Self { program: program.to_owned(), directory: directory.to_owned(), settings, name, process: None };
+        member.start_again();
+        member
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &MemberName {
+        &self.name
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    ///
+    /// When it isn't running.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} isn't running", self.name))
+    }
+
+    /// How its process ended, if it has by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::ended)
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    ///
+    /// When it isn't running.
+    pub fn kill(&mut self) {
+        self.process.take().unwrap_or_else(|| panic!("{} isn't running", self.name)).kill();
+    }
+
+    /// A new process under the same name.
+    ///
+    /// # Panics
+    ///
+    /// When it is running, or can't be started.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "{} is running", self.name);
+        let settings = &self.settings;
+        let mut command = super::command(&self.program);
+        command
+            .arg("demo-member")
+            .args(["--coordinator", &settings.coordinator])
+            .args(["--cluster", &settings.cluster])
+            .args(["--member", self.name.as_str()])
+            .args(["--accounts", &settings.accounts.to_string()])
+            .args(["--initial", &settings.initial.to_string()])
+            .args(["--transfers-per-second", &settings.transfers_per_second.to_string()])
+            .args(["--ballast-bytes", &settings.ballast_bytes.to_string()])
+            .args(["--status", "--end-with-stdin"])
+            .env("STILLFRAME_LOG", "info")
+            .envs(settings.environment.iter().map(|(name, value)| (name, value)));
+        self.process = Some(Process::start(self.name.as_str(), &self.directory, &mut command));
+    }
+
+    /// What it said of itself last.
+    #[must_use]
+    pub fn status(&self) -> Option<MemberStatus> {
+        self.process().last_printed(read)
+    }
+
+    /// Everything that this process has said of itself, oldest first.
+    #[must_use]
+    pub fn history(&self) -> Vec<MemberStatus> {
+        self.process().printed().lines().filter_map(read).collect()
+    }
+
+    /// Waits until it says of itself what `condition` wants.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't by the deadline.
+    pub async fn says(&self, what: &str, condition: impl Fn(&MemberStatus) -> bool) -> MemberStatus {
+        eventually(&format!("{} {what}", self.name), async || match self.status() {
+            Some(status) if condition(&status) => Ok(status),
+            other => Err(format!("{other:?}")),
+        })
+        .await
+    }
+}
+
+fn read(line: &str) -> Option<MemberStatus> {
+    serde_json::from_str(line).ok()
+}

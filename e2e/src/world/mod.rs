@@ -1,0 +1,244 @@
+//! One test's world: a database, a bucket, a coordinator process, and the processes of a cluster of the bank.
+//!
+//! | module | concept |
+//! | --- | --- |
+//! | [`options`] | what a test wants of its world |
+//! | [`snapshots`] | taking snapshots and putting the cluster back to them |
+//! | [`money`] | the proof, from the bucket alone |
+
+pub mod money;
+pub mod options;
+pub mod snapshots;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use stillframe_api::{
+    Client, HumanDuration,
+    cluster::{Cluster, ClusterPhase, CreateCluster},
+};
+use stillframe_private_postgres::testing::TestDatabase;
+use stillframe_protocol::{ClusterName, MemberName};
+use tempfile::TempDir;
+
+pub use self::{options::WorldOptions, snapshots::place};
+use crate::{
+    process::{CoordinatorProcess, MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings},
+    s3::{Bucket, Gate, S3Server, external},
+    wait::eventually,
+};
+
+/// How many accounts a member holds.
+const ACCOUNTS: u32 = 10;
+
+/// What each account holds at the beginning.
+const INITIAL: u64 = 1_000;
+
+/// A cluster of processes and everything they need. All of it ends with this value.
+#[derive(Debug)]
+pub struct World {
+    // In the order in which they are dropped: who uses something goes before it.
+    members: Vec<MemberProcess>,
+    /// The coordinator.
+    pub coordinator: CoordinatorProcess,
+    /// The bucket with the archive.
+    pub bucket: Bucket,
+    cluster: ClusterName,
+    server: Option<S3Server>,
+    directory: TempDir,
+    program: PathBuf,
+    _database: TestDatabase,
+}
+
+impl World {
+    /// Starts everything and waits until the cluster runs and has committed its first snapshot, which it takes by itself.
+    ///
+    /// # Panics
+    ///
+    /// When anything doesn't start.
+    pub async fn start(options: WorldOptions) -> Self {
+        let mut world = Self::without_members(&options).await;
+        let cluster = CreateCluster {
+            name: world.cluster.clone(),
+            min_members: u32::try_from(options.members.len()).expect("a few members"),
+            snapshot_timeout: HumanDuration::from_millis(60_000),
+            on_loss: options.on_loss,
+            archive_prefix: None,
+        };
+        world.client().create_cluster(&cluster).await.expect("the cluster is created");
+        for name in &options.members {
+            let settings = MemberSettings {
+                coordinator: world.coordinator.url(),
+                cluster: world.cluster.to_string(),
+                accounts: ACCOUNTS,
+                initial: INITIAL,
+                transfers_per_second: options.transfers_per_second,
+                ballast_bytes: options.ballast_bytes,
+                environment: world.bucket.environment(),
+            };
+            let name = name.parse().expect("a member's name");
+            world.members.push(MemberProcess::start(&options.program, world.directory.path(), name, settings));
+        }
+        world.running(1).await;
+        eventually("the first snapshot is committed", async || {
+            world.cluster().await.latest_committed.ok_or_else(|| "none is".to_owned())
+        })
+        .await;
+        world
+    }
+
+    /// Starts the database, the store and the coordinator only.
+    ///
+    /// # Panics
+    ///
+    /// When anything doesn't start.
+    pub async fn without_members(options: &WorldOptions) -> Self {
+        let directory = tempfile::Builder::new().prefix("stillframe-e2e-").tempdir().expect("no temporary directory");
+        let database = TestDatabase::create().await;
+        let (server, bucket) = match external::bucket().filter(|_| !options.own_store) {
+            Some(bucket) => (None, bucket),
+            None => {
+                let server = S3Server::start();
+                let bucket = server.bucket("stillframe");
+                (Some(server), bucket)
+            }
+        };
+        let settings = CoordinatorSettings {
+            database_url: database.url().to_owned(),
+            archive: bucket.archive_url(),
+            environment: bucket.environment(),
+            lease: options.lease.clone(),
+            restore_timeout: "50s".to_owned(),
+        };
+        let coordinator = CoordinatorProcess::start(&options.program, directory.path(), settings).await;
+        Self {
+            members: Vec::new(),
+            coordinator,
+            bucket,
+            cluster: "bank".parse().expect("a cluster's name"),
+            server,
+            directory,
+            program: options.program.clone(),
+            _database: database,
+        }
+    }
+
+    /// The gate of the test's own store.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for one.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        self.server.as_ref().expect("WorldOptions::with_gate makes a gate").gate()
+    }
+
+    /// A client of the coordinator.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.coordinator.client()
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// The product's program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// A member by its name.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn member(&self, name: &str) -> &MemberProcess {
+        self.members.iter().find(|member| member.name().as_str() == name).unwrap_or_else(|| panic!("no member {name}"))
+    }
+
+    /// A member by its name, to be killed or started again.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn member_mut(&mut self, name: &str) -> &mut MemberProcess {
+        self.members.iter_mut().find(|member| member.name().as_str() == name).unwrap_or_else(|| panic!("no member {name}"))
+    }
+
+    /// All members.
+    #[must_use]
+    pub fn members(&self) -> &[MemberProcess] {
+        &self.members
+    }
+
+    /// Checks that no member's process has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When one has.
+    pub fn no_member_has_ended(&mut self) {
+        for member in &mut self.members {
+            if let Some(status) = member.ended() {
+                panic!("{} has ended: {status}", member.name());
+            }
+        }
+    }
+
+    /// The cluster as it is now.
+    ///
+    /// # Panics
+    ///
+    /// When the coordinator doesn't say.
+    pub async fn cluster(&self) -> Cluster {
+        self.client().cluster(&self.cluster).await.unwrap_or_else(|error| panic!("the cluster can't be shown: {error}"))
+    }
+
+    /// Waits until the cluster runs in a generation of at least this number, with every member live.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't by the deadline, or has halted.
+    pub async fn running(&self, generation: u64) -> Cluster {
+        let members = self.members.len();
+        eventually(&format!("the cluster runs in generation {generation} or a later one"), async || {
+            let cluster = self.cluster().await;
+            assert!(cluster.phase != ClusterPhase::Halted, "the cluster has halted: {:?}", cluster.phase_reason);
+            let live = usize::try_from(cluster.live_members).unwrap_or(0);
+            let runs = cluster.phase == ClusterPhase::Running && cluster.generation.get() >= generation && live == members;
+            if runs { Ok(cluster) } else { Err(format!("{cluster:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until every member says that it runs in this generation.
+    ///
+    /// # Panics
+    ///
+    /// When one doesn't by the deadline.
+    pub async fn members_run_in(&self, generation: u64) {
+        for member in &self.members {
+            member.says(&format!("runs in generation {generation}"), |status| status.generation == generation).await;
+        }
+    }
+}
+
+/// A member's name.
+///
+/// # Panics
+///
+/// When it is none.
+#[must_use]
+pub fn name(member: &str) -> MemberName {
+    member.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// How soon the system is to notice what is noticed by a closed connection. Well under a second by design; here two cores may be busy
+/// with several clusters.
+pub const SOON: Duration = Duration::from_secs(4);

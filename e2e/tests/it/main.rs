@@ -1,0 +1,17 @@
+//! Real processes, real Postgres, real S3: happy, crash, restore.
+
+mod bad_input;
+mod bad_objects;
+mod coordinator_loss;
+mod happy;
+mod member_loss;
+mod processes;
+mod restore;
+mod store;
+
+use stillframe_e2e::WorldOptions;
+
+/// What a test asks for unless it says otherwise.
+fn options() -> WorldOptions {
+    WorldOptions::new(env!("CARGO_BIN_EXE_stillframe-e2e-node"))
+}

@@ -1,0 +1,109 @@
+//! SIGKILL of a member.
+
+use std::time::Instant;
+
+use stillframe_api::{
+    cluster::MemberState,
+    snapshot::{AbortReason, MemberPhase, SnapshotState},
+};
+use stillframe_e2e::{
+    World,
+    s3::{Point, Requests},
+    wait::eventually,
+    world::{SOON, name, place},
+};
+
+use crate::options;
+
+#[tokio::test]
+async fn a_member_killed_while_recording_aborts_the_snapshot_and_the_cluster_rolls_back_by_itself() {
+    let mut world = World::start(options()).await;
+    let before = world.take_committed().await;
+
+    // While c doesn't move, its markers don't come, and the others record.
+    world.member("c").process().freeze().await;
+    let caught = world.take_snapshot().await;
+    let recording = world
+        .snapshot_where(caught, "is being recorded by b", |snapshot| place(snapshot, "b").phase == MemberPhase::Recording)
+        .await;
+    assert_eq!(recording.state, SnapshotState::Recording);
+    assert!(place(&recording, "b").missing.iter().any(|line| line.contains("c -> b")), "{recording:?}");
+    world.member_mut("b").kill();
+    let aborted = world.ended(caught).await;
+    world.member("c").process().thaw().await;
+
+    assert_eq!(aborted.state, SnapshotState::Aborted, "{aborted:?}");
+    let abort = aborted.abort.expect("it says why");
+    assert_eq!((abort.reason, abort.member), (AbortReason::MemberLost, Some(name("b"))), "{}", abort.detail);
+
+    world.member_mut("b").start_again();
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
+    let after = world.take_committed().await;
+    assert!(after.epoch > aborted.epoch, "an epoch isn't used again: {after:?}");
+    assert!(world.conserved(after.id).await.transfers >= world.conserved(before.id).await.transfers);
+    world.all_conserved().await;
+    // Only b was started again.
+    world.no_member_has_ended();
+}
+
+#[tokio::test]
+async fn a_member_killed_while_idle_is_noticed_soon_and_the_cluster_goes_on_from_its_last_snapshot() {
+    let mut world = World::start(options()).await;
+    let last = world.take_committed().await;
+    let at_the_cut = world.conserved(last.id).await.transfers;
+
+    let killed = Instant::now();
+    world.member_mut("a").kill();
+    let cluster = eventually("the loss is noticed", async || {
+        let cluster = world.cluster().await;
+        if cluster.lost_members > 0 { Ok(cluster) } else { Err(format!("{cluster:?}")) }
+    })
+    .await;
+    assert!(killed.elapsed() < SOON, "noticed after {:?}", killed.elapsed());
+    assert_eq!(cluster.live_members, 2);
+    eventually("a is lost", async || {
+        let members = world.client().list_members(world.name(), &Default::default()).await.expect("the members are listed");
+        let a = members.items.into_iter().find(|member| member.name == name("a")).expect("a is listed");
+        if a.state == MemberState::Lost { Ok(()) } else { Err(format!("{a:?}")) }
+    })
+    .await;
+
+    world.member_mut("a").start_again();
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
+    let after = world.take_committed().await;
+    assert!(world.conserved(after.id).await.transfers >= at_the_cut, "nothing from before the snapshot is lost");
+    world.all_conserved().await;
+    world.no_member_has_ended();
+}
+
+#[tokio::test]
+async fn a_member_that_dies_when_its_part_is_reported_does_not_harm_the_snapshot() {
+    let mut world = World::start(options().with_large_states()).await;
+
+    // The part of a stays on its way to the store.
+    let held = world.gate().hold(Requests::writes().key_with("/parts/a."), Point::BeforeTheWork, 1);
+    let id = world.take_snapshot().await;
+    held.arrived(1).await;
+    world
+        .snapshot_where(id, "has the parts of b and c", |snapshot| {
+            ["b", "c"].iter().all(|member| place(snapshot, member).phase == MemberPhase::Reported)
+        })
+        .await;
+    world.member_mut("b").kill();
+    eventually("the loss is noticed", async || {
+        let cluster = world.cluster().await;
+        if cluster.lost_members > 0 { Ok(()) } else { Err(format!("{cluster:?}")) }
+    })
+    .await;
+    held.let_through();
+
+    world.committed(id).await;
+    world.conserved(id).await;
+    world.member_mut("b").start_again();
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
+    world.take_committed().await;
+    world.all_conserved().await;
+}
