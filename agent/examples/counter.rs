@@ -1,6 +1,6 @@
 //! Members that count together: each adds what it hears of, and tells a neighbour. `docs/agent.md` explains it line by line.
 //!
-//! `cargo run -p stillframe-agent --example counter -- http://127.0.0.1:7070 count a` (and `b`, and `c`, each in a terminal of its own)
+//! `cargo run -p stillframe-agent --example counter -- http://127.0.0.1:7700 count a` (and `b`, and `c`, each in a terminal of its own)
 
 use std::{env, error::Error, time::Duration};
 

@@ -2,9 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use stillframe_archive::ArchiveError;
 use stillframe_protocol::{ClusterName, Generation, MemberName};
-use uuid::Uuid;
 
 use crate::state::RestoreError;
 
@@ -43,9 +41,6 @@ pub enum AgentError {
         /// Why.
         why: String,
     },
-    /// The archive can't be opened.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
     /// The URL of the archive can't be understood.
     #[error("the archive's URL {url:?} can't be used: {reason}")]
     ArchiveUrl {
@@ -53,16 +48,6 @@ pub enum AgentError {
         url: String,
         /// What is wrong with it.
         reason: String,
-    },
-    /// The archive at the URL isn't the coordinator's.
-    #[error("the archive at {url} is {found}, but the coordinator's is {expected}; check the archive URL that this process uses")]
-    WrongArchive {
-        /// Where.
-        url: String,
-        /// The id in the coordinator's archive.
-        expected: Uuid,
-        /// The id in the archive that was opened.
-        found: Uuid,
     },
     /// The application couldn't take its captured state.
     #[error("generation {generation}: the application can't be restored: {source}")]

@@ -100,6 +100,14 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             return Err(bad(format!("found scheme {:?}", base.scheme())));
         }
+        if !base.username().is_empty() || base.password().is_some() {
+            // It would end up in every error message.
+            base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| bad("it holds credentials".to_owned()))?;
+            return Err(ClientError::BadUrl {
+                found: base.to_string(),
+                reason: "a user and password in it aren't taken (left out here)".to_owned(),
+            });
+        }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
@@ -303,4 +311,17 @@ impl Client {
 fn held(wait: Duration) -> (WaitQuery, Duration) {
     let wait = wait.min(MAX_WAIT);
     (WaitQuery { wait: HumanDuration::new(wait).ok() }, wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_coordinator_url_is_refused_and_no_password_is_repeated() {
+        for url in ["", "127.0.0.1:7700", "ftp://host", "http://", "http://me:hunter2@host:7700"] {
+            let error = Client::new(url).expect_err(url).to_string();
+            assert!(error.contains("expected http://host:port") && !error.contains("hunter2"), "{error}");
+        }
+    }
 }

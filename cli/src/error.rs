@@ -219,6 +219,16 @@ fn of_archive(error: &ArchiveError) -> Exit {
     match error {
         ArchiveError::Unreachable { .. } | ArchiveError::Denied { .. } | ArchiveError::NoBucket { .. } => Exit::Unreachable,
         ArchiveError::Location(_) => Exit::Usage,
-        _ => Exit::Failed,
+        ArchiveError::NotFound { .. }
+        | ArchiveError::Truncated { .. }
+        | ArchiveError::Corrupted { .. }
+        | ArchiveError::Conflict { .. }
+        | ArchiveError::Manifest { .. }
+        | ArchiveError::NotAnArchive { .. }
+        | ArchiveError::OtherArchive { .. }
+        | ArchiveError::NewerFormat { .. }
+        | ArchiveError::Unusable { .. }
+        | ArchiveError::Spill { .. }
+        | ArchiveError::StillWritten { .. } => Exit::Failed,
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! | to find | look in |
 //! | --- | --- |
-//! | the trait, and its implementation over REST | here, [`rest`] |
-//! | the loop that polls the assignment | [`poll`] |
-//! | what the loop leaves for the driver | [`mailbox`] |
-//! | reports, repeated until they are taken | [`reporter`] |
-//! | whether this process may still act | [`lease`] |
+//! | the trait, and its implementation over REST | here, `rest` |
+//! | the loop that polls the assignment | `poll` |
+//! | what the loop leaves for the driver | `mailbox` |
+//! | reports, repeated until they are taken | `reporter` |
+//! | whether this process may still act | `lease` |
 
 pub(crate) mod lease;
 pub(crate) mod mailbox;

@@ -34,8 +34,11 @@ use crate::{
 /// Messages of one channel after which an acknowledgement isn't put off any more.
 const ACK_AFTER_MESSAGES: u64 = 256;
 
-/// How long an acknowledgement is put off at most.
+/// How long the acknowledgement of messages is put off at most.
 const ACK_AFTER: Duration = Duration::from_millis(20);
+
+/// How long the acknowledgement of markers alone is put off: nobody waits for it, and a marker round of an idle cluster should cost no second round.
+const ACK_MARKERS_AFTER: Duration = Duration::from_secs(1);
 
 /// What the application has seen of this generation.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,6 +79,7 @@ pub(crate) struct Live {
     /// Sending ends that may send, or whose application may go on.
     stirred: BTreeSet<MemberId>,
     ack_at: Option<Instant>,
+    ack_is_for_messages: bool,
 }
 
 impl Live {
@@ -109,6 +113,7 @@ impl Live {
             dirty: Vec::new(),
             stirred: BTreeSet::new(),
             ack_at: None,
+            ack_is_for_messages: false,
         }
     }
 
@@ -169,6 +174,7 @@ impl Live {
     /// Takes in a frame.
     pub(super) fn receive(&mut self, frame: Frame, app: &mut dyn Application) {
         let from = frame.from;
+        let is_message = matches!(frame.body, FrameBody::Data { .. });
         let answers = matches!(frame.body, FrameBody::Ack { .. } | FrameBody::Accept { .. });
         if let Err(error) = self.participant.receive(frame) {
             self.counts.refused_frames += 1;
@@ -178,8 +184,12 @@ impl Live {
                 self.to_break.push(from);
             }
         }
-        if !answers && self.ack_at.is_none() {
-            self.ack_at = Some(Instant::now() + ACK_AFTER);
+        if !answers {
+            let put_off = if is_message { ACK_AFTER } else { ACK_MARKERS_AFTER };
+            if self.ack_at.is_none() || (is_message && !self.ack_is_for_messages) {
+                self.ack_at = Some(Instant::now() + put_off);
+                self.ack_is_for_messages = is_message;
+            }
         }
         self.settle(app);
     }
@@ -349,7 +359,8 @@ impl Live {
     /// Acknowledges what came in, if that was put off long enough.
     pub(super) fn acknowledge_if_due(&mut self, now: Instant, app: &mut dyn Application) {
         let Some(at) = self.ack_at else { return };
-        let much = |end: &Incoming| end.messages >= ACK_AFTER_MESSAGES || end.bytes >= self.limits.window_bytes / 4;
+        let messages = ACK_AFTER_MESSAGES.min(self.limits.window_messages / 4);
+        let much = |end: &Incoming| end.messages > 0 && (end.messages >= messages || end.bytes >= self.limits.window_bytes / 4);
         if now >= at || self.incoming.values().any(much) {
             self.acknowledge(app);
         }

@@ -12,28 +12,30 @@
 //! | connections | [`wiring`], [`channel`] |
 //! | messages that wait, timers | [`outbox`], [`timers`] |
 //! | open snapshots | [`recordings`] |
+//! | ending well, and what others see meanwhile | [`farewell`], [`published`] |
 
 mod assignment;
 mod channel;
+mod farewell;
 mod live;
 mod outbox;
+mod parts;
+mod published;
 mod recordings;
 mod resume;
 mod timers;
 mod wiring;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use stillframe_protocol::{Frame, Generation, MemberId, SnapshotId};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use live::Live;
+pub(crate) use parts::{OutwardParts, Parts, WiringParts};
 
 use assignment::Preparation;
-use channel::OutgoingLink;
+use published::STATUS_EVERY;
 use recordings::Outward;
 use wiring::Wiring;
 
@@ -61,12 +63,6 @@ const OWN_A_TURN: usize = 256;
 
 /// Timers that are served before other things get their turn.
 const TIMERS_A_TURN: usize = 64;
-
-/// How often the status is published at most.
-const STATUS_EVERY: Duration = Duration::from_millis(100);
-
-/// How long an ending agent waits for what it has sent to arrive.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Why nothing is delivered just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,46 +99,6 @@ struct Backlog {
     connection: ConnectionId,
     peer: MemberId,
     frames: std::vec::IntoIter<Frame>,
-}
-
-/// What a driver is made of.
-pub(crate) struct Parts {
-    pub(crate) app: Box<dyn Application>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) lease: Arc<Lease>,
-    pub(crate) status: watch::Sender<Status>,
-    pub(crate) generation: watch::Sender<Generation>,
-    pub(crate) inputs: mpsc::Receiver<Input>,
-    pub(crate) outward: OutwardParts,
-    pub(crate) wiring: WiringParts,
-}
-
-pub(crate) use parts::{OutwardParts, WiringParts};
-
-mod parts {
-    //! What the agent hands over, before the driver adds its own.
-
-    use std::sync::Arc;
-
-    use stillframe_protocol::{MemberId, MemberName};
-    use tokio::sync::mpsc;
-
-    use crate::{control::reporter::Reporter, link::Input, transport::Transport, upload::ArchiveDoor};
-
-    pub(crate) struct OutwardParts {
-        pub(crate) reporter: Reporter,
-        pub(crate) door: Arc<ArchiveDoor>,
-        pub(crate) runtime: tokio::runtime::Handle,
-        pub(crate) spool_dir: std::path::PathBuf,
-    }
-
-    pub(crate) struct WiringParts {
-        pub(crate) transport: Arc<dyn Transport>,
-        pub(crate) me: MemberId,
-        pub(crate) name: MemberName,
-        pub(crate) inputs: mpsc::Sender<Input>,
-    }
 }
 
 /// The owner of everything that a member does.
@@ -400,96 +356,5 @@ impl Driver {
             }
             self.publish(true);
         }
-    }
-
-    fn current_status(&self) -> Status {
-        let phase = match self.hold {
-            None => Phase::Running,
-            Some(Hold::Waiting | Hold::NewerGeneration) => Phase::Waiting,
-            Some(Hold::Preparing) => Phase::Preparing,
-            Some(Hold::LeaseExpired) => Phase::LeaseExpired,
-        };
-        let incarnation = self.wiring.incarnation;
-        let parts_reported = self.outward.parts_reported.load(Ordering::Relaxed);
-        let peers = self.directory.len();
-        let status =
-            Status { phase, incarnation, peers, parts_reported, last_committed: self.last_committed, ..Status::default() };
-        match &self.live {
-            None => status,
-            Some(live) => Status {
-                generation: live.generation(),
-                epoch: live.participant.epoch(),
-                delivered: live.counts.delivered,
-                sent: live.counts.sent,
-                unsent: live.unsent(),
-                refused_frames: live.counts.refused_frames,
-                ..status
-            },
-        }
-    }
-
-    fn is_unpublished(&self) -> bool {
-        self.status.receiver_count() > 0 && *self.status.borrow() != self.current_status()
-    }
-
-    fn publish(&mut self, at_once: bool) {
-        let now = Instant::now();
-        if at_once || now.duration_since(self.published_at) >= STATUS_EVERY {
-            let newer = self.current_status();
-            let published = self.status.send_if_modified(|status| {
-                let changed = *status != newer;
-                *status = newer;
-                changed
-            });
-            if published {
-                self.published_at = now;
-            }
-        }
-    }
-
-    /// Waits a moment for what was sent to arrive, acknowledges what was delivered, and closes.
-    async fn farewell(&mut self) {
-        let Some(mut live) = self.live.take() else { return };
-        let until = Instant::now() + FAREWELL;
-        live.acknowledge(&mut Deaf);
-        live.flush();
-        while self.hold.is_none() && !live.all_arrived() {
-            let input = tokio::time::timeout_at(until.into(), self.inputs.recv()).await;
-            let Ok(Some(input)) = input else { break };
-            match input {
-                // Answers only: a message that came now would be delivered to nobody.
-                Input::Frames { frames, .. } => {
-                    use stillframe_protocol::FrameBody::{Accept, Ack};
-                    for frame in frames.into_iter().filter(|frame| matches!(frame.body, Ack { .. } | Accept { .. })) {
-                        live.receive(frame, &mut Deaf);
-                    }
-                }
-                Input::Dialed { peer, attempt, result } => live.dialed(peer, attempt, result, &mut Deaf),
-                Input::Broken { .. } | Input::Accepted(_) => {}
-            }
-            live.flush();
-        }
-        let incoming = std::mem::take(&mut live.incoming).into_values().map(|end| end.connection);
-        let outgoing = std::mem::take(&mut live.outgoing).into_values().filter_map(|channel| match channel.link {
-            OutgoingLink::Up(connection) => Some(connection),
-            OutgoingLink::Unused | OutgoingLink::Dialing { .. } | OutgoingLink::Down { .. } => None,
-        });
-        let patience = FAREWELL / 5;
-        futures::future::join_all(incoming.chain(outgoing).map(|connection| connection.finish(patience))).await;
-    }
-}
-
-/// Stands in for an application that has ended.
-struct Deaf;
-
-impl Application for Deaf {
-    fn on_message(&mut self, _: &mut Context<'_>, _: &stillframe_protocol::MemberName, _: bytes::Bytes) {}
-
-    fn capture(&mut self) -> crate::Capture {
-        crate::Capture::from_fn(|_| Err(std::io::Error::other("the agent has ended")))
-    }
-
-    fn restore(&mut self, _: crate::StateReader) -> Result<(), crate::RestoreError> {
-        Err(crate::RestoreError::new("the agent has ended"))
     }
 }

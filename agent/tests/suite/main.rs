@@ -5,8 +5,8 @@
 mod cluster;
 mod connections;
 mod control;
+mod docs;
 mod ledger;
-mod perf;
 mod plane;
 mod proxy;
 mod restores;

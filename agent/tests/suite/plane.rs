@@ -46,6 +46,8 @@ struct State {
     parts: BTreeMap<(Epoch, MemberName), PartReport>,
     reports: Vec<(MemberName, ReportEvent)>,
     polls: u64,
+    /// Polls that it didn't answer.
+    refused: u64,
     away: bool,
 }
 
@@ -124,6 +126,10 @@ impl Plane {
 
     pub(crate) fn polls(&self) -> u64 {
         self.state().polls
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.state().refused
     }
 
     pub(crate) fn member(&self, of: &str) -> Member {
@@ -366,6 +372,7 @@ impl ControlPlane for Plane {
             {
                 let mut state = self.state();
                 if state.away {
+                    state.refused += 1;
                     return Err(ControlError::Away("away".to_owned()));
                 }
                 if state.revision > query.after {

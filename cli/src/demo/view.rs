@@ -12,7 +12,7 @@ use stillframe_bank::MemberStatus;
 use stillframe_protocol::MemberName;
 
 use super::{members::Members, stage::Stage};
-use crate::error::CliError;
+use crate::{error::CliError, output};
 
 /// How often a plain line is printed where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ impl View {
         match &self.terminal {
             // A terminal that takes no more output is no reason to end.
             Some(terminal) => drop(terminal.println(what)),
-            None => eprintln!("{what}"),
+            None => output::note(what),
         }
     }
 
@@ -65,7 +65,7 @@ impl View {
             None => {
                 let transfers: u64 = members.names().filter_map(|name| members.status(name)).map(|s| s.sent).sum();
                 let last = self.snapshots.first().map(snapshot_line).unwrap_or_default();
-                eprintln!("{transfers} transfers; last snapshot: {last}");
+                output::note(format!("{transfers} transfers; last snapshot: {last}"));
             }
             Some(terminal) => {
                 let lines: Vec<String> = people.chain(self.snapshots.iter().map(snapshot_line)).collect();

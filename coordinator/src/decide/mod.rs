@@ -26,6 +26,11 @@ pub mod schedule;
 pub mod settle;
 pub mod snapshot;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;
+
 pub use decision::{Audit, Decision, Draft, Occasion};
 pub use facts::Facts;
 pub use refusal::Refusal;

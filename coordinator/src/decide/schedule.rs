@@ -65,3 +65,24 @@ pub fn fire(facts: &Facts, occasion: &Occasion) -> Result<Option<(Decision, Slot
     }
     Ok(Some((draft.decide(), Slot { at, snapshot: taken, skip })))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_next_slot_is_on_the_grid_and_later_than_the_last_and_now(every in 1u64..100_000, late in -50_000i64..1_000_000) {
+            let from = Timestamp::UNIX_EPOCH;
+            let now = from.checked_add(SignedDuration::from_millis(late)).expect("a time");
+            let next = next_slot(from, every, now);
+            let ahead = next.as_millisecond();
+            prop_assert!(next > from && next > now);
+            prop_assert_eq!(ahead % i64::try_from(every).expect("small"), 0);
+            // No slot in between is left out.
+            prop_assert!(ahead - i64::try_from(every).expect("small") <= late.max(0));
+        }
+    }
+}

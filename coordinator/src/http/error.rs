@@ -16,27 +16,27 @@ use crate::{decide::Refusal, service::ServiceError, store::StoreError};
 
 /// An error on its way out.
 #[derive(Debug, Clone)]
-pub struct Failure(Problem);
+pub struct Failure(Box<Problem>);
 
 impl Failure {
     /// A request that can't be understood.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self(problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail))
+        Self::from(problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail))
     }
 
     /// A body that is too long.
     pub(super) fn too_large(detail: impl Into<String>) -> Self {
-        Self(problem(ProblemCode::InvalidRequest, StatusCode::PAYLOAD_TOO_LARGE, detail))
+        Self::from(problem(ProblemCode::InvalidRequest, StatusCode::PAYLOAD_TOO_LARGE, detail))
     }
 
     /// A body of another type.
     pub(super) fn wrong_media_type(detail: impl Into<String>) -> Self {
-        Self(problem(ProblemCode::InvalidRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+        Self::from(problem(ProblemCode::InvalidRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
     }
 
     /// Not ready to serve.
     pub(super) fn not_ready(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self(problem(code, StatusCode::SERVICE_UNAVAILABLE, detail))
+        Self::from(problem(code, StatusCode::SERVICE_UNAVAILABLE, detail))
     }
 }
 
@@ -68,10 +68,16 @@ fn problem(code: ProblemCode, status: StatusCode, detail: impl Into<String>) -> 
     Problem::new(code, status.as_u16(), title(code), detail)
 }
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
 impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
-        Self(match error {
+        Self::from(match error {
             ServiceError::Invalid(_) => problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail),
             ServiceError::UnknownCluster(_) => problem(ProblemCode::UnknownCluster, StatusCode::NOT_FOUND, detail)
                 .with_hint("create it with POST /v1/clusters (`stillframe cluster create`), or look at GET /v1/clusters"),
@@ -167,7 +173,7 @@ pub(super) async fn finish(RequestId(request_id): RequestId, request: Request, n
 /// Any path that isn't a route.
 pub(super) async fn no_such_route(uri: Uri) -> Failure {
     let detail = format!("there is no route {}", uri.path());
-    Failure(
+    Failure::from(
         problem(ProblemCode::NoSuchRoute, StatusCode::NOT_FOUND, detail).with_hint("the routes are in openapi.yaml, under /v1"),
     )
 }
@@ -175,7 +181,9 @@ pub(super) async fn no_such_route(uri: Uri) -> Failure {
 /// A route that doesn't have this method.
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Failure {
     let detail = format!("{} has no method {method}", uri.path());
-    Failure(problem(ProblemCode::NoSuchRoute, StatusCode::METHOD_NOT_ALLOWED, detail).with_hint("the routes are in openapi.yaml"))
+    Failure::from(
+        problem(ProblemCode::NoSuchRoute, StatusCode::METHOD_NOT_ALLOWED, detail).with_hint("the routes are in openapi.yaml"),
+    )
 }
 
 /// A handler that panicked.
@@ -183,5 +191,5 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
     tracing::error!(what, "a handler panicked");
     let detail = "a fault of the coordinator's own; its log says more";
-    Failure(problem(ProblemCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, detail)).into_response()
+    Failure::from(problem(ProblemCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, detail)).into_response()
 }

@@ -59,11 +59,11 @@ impl Service {
         let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
         let rule = move |facts: &Facts| snapshot::request(facts, &occasion, request.clone()).map(Into::into);
         let done = self.transition(cluster, scope, rule).await?;
-        self.from_facts(cluster, done.facts, id).await
+        self.answer_from_facts(cluster, done.facts, id).await
     }
 
     /// The answer from the facts of a transition, without asking again.
-    async fn from_facts(&self, cluster: &ClusterName, facts: Facts, id: SnapshotId) -> Result<Snapshot, ServiceError> {
+    async fn answer_from_facts(&self, cluster: &ClusterName, facts: Facts, id: SnapshotId) -> Result<Snapshot, ServiceError> {
         let now = facts.now;
         match facts.snapshots.into_iter().find(|snapshot| snapshot.id == id) {
             Some(facts) if facts.reported.is_empty() => {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use stillframe_api::{
@@ -145,8 +146,8 @@ impl Body {
                     self.seen.lock().expect("unpoisoned").left = Some(problem.to_string());
                     return;
                 }
-                // Away: try again at once, the test is short.
-                Err(_) => tokio::task::yield_now().await,
+                // Away: an agent would wait longer.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     }
@@ -156,7 +157,7 @@ impl Body {
             if !error.is_transient() {
                 return;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -140,7 +140,8 @@ impl World {
                 if let Some(answer) = ask().await {
                     return answer;
                 }
-                tokio::task::yield_now().await;
+                // Between two looks at a condition, so that looking doesn't keep the machine busy.
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         match tokio::time::timeout(PATIENCE, asking).await {
@@ -160,17 +161,22 @@ impl World {
         connection.close().await.expect("closing");
         count
     }
-
-    pub(crate) async fn execute(&self, sql: &'static str) {
-        use sqlx::Connection;
-        let mut connection = sqlx::PgConnection::connect(self.database.url()).await.expect("a connection");
-        sqlx::raw_sql(sql).execute(&mut connection).await.expect(sql);
-        connection.close().await.expect("closing");
-    }
 }
 
 /// The problem that a request was refused with.
 pub(crate) fn refused<T: Debug>(answer: Result<T, stillframe_api::ClientError>) -> stillframe_api::Problem {
     let error = answer.expect_err("a refusal");
     error.problem().unwrap_or_else(|| panic!("expected a problem, found {error}")).clone()
+}
+
+impl World {
+    /// Runs a statement on the server, from outside of this test's database.
+    pub(crate) async fn administer(&self, sql: String) {
+        use sqlx::Connection;
+        let mut url: url::Url = self.database.url().parse().expect("a URL");
+        url.set_path("postgres");
+        let mut connection = sqlx::PgConnection::connect(url.as_str()).await.expect("a connection");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.expect("administered");
+        connection.close().await.expect("closing");
+    }
 }

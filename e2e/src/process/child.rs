@@ -5,7 +5,10 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 
 use super::{PARENT, log::Log};
 use crate::wait::eventually;
@@ -102,11 +105,11 @@ impl Process {
         self.wait_for("stops", WaitIdOptions::STOPPED).await;
     }
 
-    /// SIGCONT, and waits until it goes on.
+    /// SIGCONT, and waits until it goes on; it may have ended by then.
     ///
     /// # Panics
     ///
-    /// When it has ended, or doesn't go on by the deadline.
+    /// When it has ended before, or doesn't go on by the deadline.
     pub async fn thaw(&self) {
         self.signal(Signal::CONT);
         self.wait_for("goes on", WaitIdOptions::CONTINUED).await;
@@ -122,6 +125,8 @@ impl Process {
             match waitid(WaitId::Pid(Pid::from_child(&self.child)), change | WaitIdOptions::NOHANG) {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => Err("no change".to_owned()),
+                // It has ended and can't be waited for in this way any more.
+                Err(Errno::CHILD) if change == WaitIdOptions::CONTINUED => Ok(()),
                 Err(error) => Err(error.to_string()),
             }
         })
@@ -139,6 +144,14 @@ impl Drop for Process {
                     eprintln!("---- the last of {} ({stream}) ----\n{}", self.name, log.tail());
                 }
             }
+            return;
+        }
+        // A panic is a bug, also where the process survived it and the test noticed nothing.
+        let said = self.stderr.since(0);
+        let panic = said.lines().position(|line| line.contains("panicked at"));
+        if let Some(line) = panic {
+            let lines: Vec<&str> = said.lines().skip(line).take(5).collect();
+            panic!("{} has panicked: {}", self.name, lines.join("\n"));
         }
     }
 }

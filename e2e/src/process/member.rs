@@ -37,6 +37,7 @@ pub struct MemberProcess {
     directory: PathBuf,
     settings: MemberSettings,
     name: MemberName,
+    lives: u32,
     process: Option<Process>,
 }
 
@@ -48,7 +49,8 @@ impl MemberProcess {
     /// When the process can't be started.
     #[must_use]
     pub fn start(program: &Path, directory: &Path, name: MemberName, settings: MemberSettings) -> Self {
-        let mut member = Self { program: program.to_owned(), directory: directory.to_owned(), settings, name, process: None };
+        let mut member =
+            Self { program: program.to_owned(), directory: directory.to_owned(), settings, name, lives: 0, process: None };
         member.start_again();
         member
     }
@@ -83,6 +85,18 @@ impl MemberProcess {
         self.process.take().unwrap_or_else(|| panic!("{} isn't running", self.name)).kill();
     }
 
+    /// Starts a new process under the same name while the one so far still lives, which becomes the caller's.
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or the new one can't be started.
+    #[must_use]
+    pub fn replace(&mut self) -> Process {
+        let zombie = self.process.take().unwrap_or_else(|| panic!("{} isn't running", self.name));
+        self.start_again();
+        zombie
+    }
+
     /// A new process under the same name.
     ///
     /// # Panics
@@ -90,6 +104,7 @@ impl MemberProcess {
     /// When it is running, or can't be started.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "{} is running", self.name);
+        self.lives += 1;
         let settings = &self.settings;
         let mut command = super::command(&self.program);
         command
@@ -104,7 +119,7 @@ impl MemberProcess {
             .args(["--status", "--end-with-stdin"])
             .env("STILLFRAME_LOG", "info")
             .envs(settings.environment.iter().map(|(name, value)| (name, value)));
-        self.process = Some(Process::start(self.name.as_str(), &self.directory, &mut command));
+        self.process = Some(Process::start(&format!("{}-{}", self.name, self.lives), &self.directory, &mut command));
     }
 
     /// What it said of itself last.

@@ -63,6 +63,18 @@ impl Bucket {
         Self { access, store: Arc::new(store) }
     }
 
+    /// Another bucket of the same server, with the same credentials; it may not exist.
+    #[must_use]
+    pub fn in_bucket(&self, bucket: &str) -> Self {
+        Self::new(Access { bucket: bucket.to_owned(), ..self.access.clone() })
+    }
+
+    /// The same bucket on another server; nobody may be there.
+    #[must_use]
+    pub fn at(&self, endpoint: &str) -> Self {
+        Self::new(Access { endpoint: endpoint.to_owned(), ..self.access.clone() })
+    }
+
     /// What to give as `--archive`.
     ///
     /// # Panics

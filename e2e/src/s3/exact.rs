@@ -1,12 +1,13 @@
 //! Makes `s3s-fs` exact.
 //!
-//! `s3s-fs` checks a condition and then writes, with nothing in between to stop another writer; it ignores the preconditions of reads; and
-//! when a client goes away it leaves work half done. Here writers of a key take turns, reads see no half-written object, lists see none
-//! vanish, and what was begun is finished. Server-side copy isn't offered: Stillframe doesn't use it, because stores differ in it.
+//! `s3s-fs` checks a condition and then writes, with nothing in between to stop another writer; it ignores the preconditions of reads; a put
+//! makes the bucket that it names; and when a client goes away it leaves work half done. Here writers of a key take turns, reads see no
+//! half-written object, lists see none vanish, a bucket exists or it doesn't, and what was begun is finished. Server-side copy isn't offered: Stillframe doesn't use it, because stores differ in it.
 
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash, Hasher},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -37,27 +38,36 @@ const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// An exact store behind a gate.
 #[derive(Debug)]
 pub struct Exact {
+    root: PathBuf,
     files: Arc<FileSystem>,
     gate: Gate,
     locks: Locks,
 }
 
 impl Exact {
-    /// Puts the gate and the locks before this store.
-    #[must_use]
-    pub fn new(files: FileSystem, gate: Gate) -> Self {
-        Self { files: Arc::new(files), gate, locks: Locks::default() }
+    /// A store in this directory, whose folders are the buckets, behind this gate.
+    ///
+    /// # Errors
+    ///
+    /// When the directory can't be used.
+    pub fn new(root: &Path, gate: Gate) -> Result<Self, s3s_fs::Error> {
+        let files = Arc::new(FileSystem::new(root)?);
+        Ok(Self { root: root.to_owned(), files, gate, locks: Locks::default() })
     }
 
     /// Carries a request out in a task of its own, so that a client that goes away can't leave it half done.
     async fn carry_out<T: Send + 'static>(
         &self,
         operation: Operation,
+        bucket: &str,
         key: &str,
         work: impl Future<Output = S3Result<T>> + Send + 'static,
     ) -> S3Result<T> {
         let (gate, key) = (self.gate.clone(), key.to_owned());
         gate.saw(operation, &key);
+        if !self.root.join(bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
         let task = tokio::spawn(async move {
             gate.pass(operation, &key, Point::BeforeTheWork).await?;
             let answer = work.await;
@@ -179,8 +189,8 @@ impl S3 for Exact {
     async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         request.input.body = whole(request.input.body.take()).await?;
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let key = request.input.key.clone();
-        self.carry_out(Operation::Put, &key, async move {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::Put, &bucket, &key, async move {
             let _locked = locks.write(&request.input.bucket, &request.input.key).await;
             files.put_object(request).await
         })
@@ -189,8 +199,8 @@ impl S3 for Exact {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let key = request.input.key.clone();
-        self.carry_out(Operation::Get, &key, async move {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::Get, &bucket, &key, async move {
             let input = &request.input;
             let _locked = locks.read(&input.bucket, &input.key).await;
             let conditions = Preconditions {
@@ -209,8 +219,8 @@ impl S3 for Exact {
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let key = request.input.key.clone();
-        self.carry_out(Operation::Head, &key, async move {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::Head, &bucket, &key, async move {
             let input = &request.input;
             let _locked = locks.read(&input.bucket, &input.key).await;
             let conditions = Preconditions {
@@ -228,8 +238,8 @@ impl S3 for Exact {
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let key = request.input.key.clone();
-        self.carry_out(Operation::Delete, &key, async move {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::Delete, &bucket, &key, async move {
             let _locked = locks.write(&request.input.bucket, &request.input.key).await;
             files.delete_object(request).await
         })
@@ -238,8 +248,9 @@ impl S3 for Exact {
 
     async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
+        let bucket = request.input.bucket.clone();
         let keys: Vec<String> = request.input.delete.objects.iter().map(|object| object.key.clone()).collect();
-        self.carry_out(Operation::Delete, &keys.join(" "), async move {
+        self.carry_out(Operation::Delete, &bucket, &keys.join(" "), async move {
             let _locked = locks.everything().await;
             files.delete_objects(request).await
         })
@@ -248,8 +259,8 @@ impl S3 for Exact {
 
     async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let prefix = request.input.prefix.clone().unwrap_or_default();
-        self.carry_out(Operation::List, &prefix, async move {
+        let (bucket, prefix) = (request.input.bucket.clone(), request.input.prefix.clone().unwrap_or_default());
+        self.carry_out(Operation::List, &bucket, &prefix, async move {
             // `s3s-fs` fails when an object vanishes under its walk.
             let _locked = locks.everything().await;
             files.list_objects_v2(request).await
@@ -266,15 +277,15 @@ impl S3 for Exact {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let files = Arc::clone(&self.files);
-        let key = request.input.key.clone();
-        self.carry_out(Operation::CreateUpload, &key, async move { files.create_multipart_upload(request).await }).await
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::CreateUpload, &bucket, &key, async move { files.create_multipart_upload(request).await }).await
     }
 
     async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         request.input.body = whole(request.input.body.take()).await?;
         let files = Arc::clone(&self.files);
-        let key = request.input.key.clone();
-        self.carry_out(Operation::UploadPart, &key, async move { files.upload_part(request).await }).await
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::UploadPart, &bucket, &key, async move { files.upload_part(request).await }).await
     }
 
     async fn complete_multipart_upload(
@@ -282,8 +293,8 @@ impl S3 for Exact {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let (files, locks) = (Arc::clone(&self.files), self.locks.clone());
-        let key = request.input.key.clone();
-        self.carry_out(Operation::CompleteUpload, &key, async move {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::CompleteUpload, &bucket, &key, async move {
             let _locked = locks.write(&request.input.bucket, &request.input.key).await;
             files.complete_multipart_upload(request).await
         })
@@ -295,7 +306,7 @@ impl S3 for Exact {
         request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let files = Arc::clone(&self.files);
-        let key = request.input.key.clone();
-        self.carry_out(Operation::AbortUpload, &key, async move { files.abort_multipart_upload(request).await }).await
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        self.carry_out(Operation::AbortUpload, &bucket, &key, async move { files.abort_multipart_upload(request).await }).await
     }
 }

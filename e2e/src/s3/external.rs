@@ -7,6 +7,8 @@
 //! | `STILLFRAME_TEST_S3_REGION` | `us-east-1` unless set |
 //! | `STILLFRAME_TEST_S3_ACCESS_KEY_ID` | the id of the key |
 //! | `STILLFRAME_TEST_S3_SECRET_ACCESS_KEY` | the key |
+//!
+//! `cargo run -p stillframe-e2e --example s3-server` starts the tests' own server in a process of its own and prints these variables.
 
 use uuid::Uuid;
 

@@ -8,7 +8,6 @@ use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},
 };
-use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -43,9 +42,9 @@ impl S3Server {
     #[must_use]
     pub fn start() -> Self {
         let root = tempfile::Builder::new().prefix("stillframe-s3-").tempdir().expect("no temporary directory for the S3 server");
-        let files = FileSystem::new(root.path()).expect("the S3 server can't use its directory");
         let gate = Gate::default();
-        let mut builder = S3ServiceBuilder::new(Exact::new(files, gate.clone()));
+        let store = Exact::new(root.path(), gate.clone()).expect("the S3 server can't use its directory");
+        let mut builder = S3ServiceBuilder::new(store);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
         let service = builder.build();
 

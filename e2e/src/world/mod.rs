@@ -36,6 +36,9 @@ const ACCOUNTS: u32 = 10;
 /// What each account holds at the beginning.
 const INITIAL: u64 = 1_000;
 
+/// Set this variable to anything and the logs of all processes stay in the system's temporary directory, one folder a test.
+const KEEP: &str = "STILLFRAME_E2E_KEEP";
+
 /// A cluster of processes and everything they need. All of it ends with this value.
 #[derive(Debug)]
 pub struct World {
@@ -95,7 +98,9 @@ impl World {
     ///
     /// When anything doesn't start.
     pub async fn without_members(options: &WorldOptions) -> Self {
-        let directory = tempfile::Builder::new().prefix("stillframe-e2e-").tempdir().expect("no temporary directory");
+        let keep = std::env::var_os(KEEP).is_some_and(|value| !value.is_empty());
+        let directory = tempfile::Builder::new().prefix("stillframe-e2e-").disable_cleanup(keep).tempdir();
+        let directory = directory.expect("no temporary directory");
         let database = TestDatabase::create().await;
         let (server, bucket) = match external::bucket().filter(|_| !options.own_store) {
             Some(bucket) => (None, bucket),

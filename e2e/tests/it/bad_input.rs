@@ -98,10 +98,9 @@ async fn a_coordinator_that_cannot_start_says_why_in_one_line_and_ends() {
     let nobody = port::unused();
     let no_database =
         CoordinatorSettings { database_url: format!("postgres://me:hunter2@127.0.0.1:{nobody}/none"), ..settings.clone() };
-    let no_bucket = bucket.archive_url().to_string().replace("s3://stillframe/", "s3://elsewhere/");
-    let no_bucket = CoordinatorSettings { archive: no_bucket.parse().expect("an archive's URL"), ..settings.clone() };
-    let no_store = bucket.archive_url().to_string().replace(&server.endpoint(), &format!("http://127.0.0.1:{nobody}"));
-    let no_store = CoordinatorSettings { archive: no_store.parse().expect("an archive's URL"), ..settings.clone() };
+    let no_bucket = CoordinatorSettings { archive: bucket.in_bucket("elsewhere").archive_url(), ..settings.clone() };
+    let no_store =
+        CoordinatorSettings { archive: bucket.at(&format!("http://127.0.0.1:{nobody}")).archive_url(), ..settings.clone() };
 
     let directory = tempfile::tempdir().expect("a directory");
     for (case, settings, port, says) in [

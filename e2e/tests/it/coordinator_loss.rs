@@ -2,8 +2,9 @@
 
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_e2e::{
-    World,
+    World, WorldOptions,
     s3::{Operation, Point, Requests},
+    wait::eventually,
 };
 use stillframe_protocol::SnapshotId;
 
@@ -113,5 +114,41 @@ async fn a_coordinator_killed_while_a_restore_is_prepared_ends_it_when_it_is_bac
     let cluster = world.running(1).await;
     world.members_run_in(cluster.generation.get()).await;
     assert!(cluster.generation <= ended.generation, "{cluster:?}, {ended:?}");
+    goes_on(&mut world, cluster.generation.get()).await;
+}
+
+#[tokio::test]
+async fn a_member_lost_while_the_coordinator_is_down_is_found_out_when_it_is_back() {
+    let mut world = World::start(WorldOptions { lease: "2s".to_owned(), ..options() }).await;
+    let last = world.take_committed().await;
+
+    // Nobody sees the connection close, so the lease has to tell.
+    world.coordinator.kill();
+    world.member_mut("b").kill();
+    world.coordinator.start_again().await;
+    eventually("b is missed", async || {
+        let cluster = world.cluster().await;
+        if cluster.lost_members == 1 && cluster.live_members == 2 { Ok(()) } else { Err(format!("{cluster:?}")) }
+    })
+    .await;
+
+    world.member_mut("b").start_again();
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
+    let after = world.take_committed().await;
+    assert!(world.conserved(after.id).await.transfers >= world.conserved(last.id).await.transfers);
+    goes_on(&mut world, cluster.generation.get()).await;
+}
+
+#[tokio::test]
+async fn a_member_replaced_while_the_coordinator_is_down_takes_the_cluster_back() {
+    let mut world = World::start(options()).await;
+    world.coordinator.kill();
+    world.member_mut("b").kill();
+    world.member_mut("b").start_again();
+    world.coordinator.start_again().await;
+
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
     goes_on(&mut world, cluster.generation.get()).await;
 }

@@ -7,6 +7,7 @@ mod happy;
 mod member_loss;
 mod processes;
 mod restore;
+mod snapshots;
 mod store;
 
 use stillframe_e2e::WorldOptions;

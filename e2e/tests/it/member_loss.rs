@@ -7,7 +7,7 @@ use stillframe_api::{
     snapshot::{AbortReason, MemberPhase, SnapshotState},
 };
 use stillframe_e2e::{
-    World,
+    World, WorldOptions,
     s3::{Point, Requests},
     wait::eventually,
     world::{SOON, name, place},
@@ -106,4 +106,45 @@ async fn a_member_that_dies_when_its_part_is_reported_does_not_harm_the_snapshot
     world.members_run_in(cluster.generation.get()).await;
     world.take_committed().await;
     world.all_conserved().await;
+}
+
+#[tokio::test]
+async fn a_member_that_stood_still_past_its_lease_goes_on_when_nobody_has_taken_its_place() {
+    let mut world = World::start(WorldOptions { lease: "2s".to_owned(), ..options() }).await;
+    let generation = world.cluster().await.generation;
+
+    world.member("c").process().freeze().await;
+    let id = world.take_snapshot().await;
+    let aborted = world.ended(id).await;
+    let abort = aborted.abort.as_ref().unwrap_or_else(|| panic!("{aborted:?}"));
+    assert_eq!((abort.reason, abort.member.clone()), (AbortReason::MemberLost, Some(name("c"))), "{}", abort.detail);
+    world.member("c").process().thaw().await;
+
+    // It still has all its state: there is nothing to roll back.
+    assert_eq!(world.running(1).await.generation, generation);
+    world.members_run_in(generation.get()).await;
+    world.take_committed().await;
+    assert_eq!(world.cluster().await.generation, generation);
+    world.all_conserved().await;
+    world.no_member_has_ended();
+}
+
+#[tokio::test]
+async fn a_member_that_was_replaced_while_it_stood_still_is_fenced_and_ends() {
+    let mut world = World::start(options()).await;
+
+    world.member("c").process().freeze().await;
+    let mut zombie = world.member_mut("c").replace();
+    let cluster = world.running(2).await;
+    world.members_run_in(cluster.generation.get()).await;
+    let before = world.take_committed().await;
+    zombie.thaw().await;
+
+    let status = zombie.end().await;
+    assert!(!status.success(), "it has ended as if all was well");
+    let after = world.take_committed().await;
+    assert_eq!(world.cluster().await.generation, cluster.generation, "the zombie has changed nothing");
+    assert!(world.conserved(after.id).await.transfers >= world.conserved(before.id).await.transfers);
+    world.all_conserved().await;
+    world.no_member_has_ended();
 }

@@ -54,6 +54,15 @@ async fn a_request_with_a_wrong_signature_is_refused() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_does_not_exist_takes_nothing_and_gives_nothing() {
+    let server = S3Server::start();
+    let elsewhere = server.bucket("here").in_bucket("elsewhere").store();
+    let key = Path::from("x");
+    assert!(matches!(elsewhere.put(&key, PutPayload::from_static(b"x")).await, Err(Error::NotFound { .. })));
+    assert!(matches!(elsewhere.get(&key).await, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test]
 async fn a_read_with_a_precondition_that_does_not_hold_is_refused() {
     let server = S3Server::start();
     let store = server.bucket("conditions").store();

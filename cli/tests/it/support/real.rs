@@ -29,7 +29,7 @@ impl Real {
         // Tests are members by hand, and may be slow.
         config.lease = Duration::from_secs(300);
         let coordinator = stillframe_coordinator::start(config).await.expect("the coordinator starts");
-        Self { coordinator, _database: database, archive: archive }
+        Self { coordinator, _database: database, archive }
     }
 
     /// Runs the command against it.

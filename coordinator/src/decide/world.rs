@@ -1,0 +1,306 @@
+//! A cluster in memory for tests: applies decisions as the store does, and checks after each what must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use stillframe_api::{
+    cluster::{ClusterPhase, OnLoss},
+    restore::{RestorePhase, RestoreState},
+    snapshot::{SnapshotState, Trigger},
+};
+use stillframe_protocol::{
+    ClusterName, Epoch, Generation, Incarnation, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember, certificate,
+};
+use uuid::Uuid;
+
+use super::{
+    Decision, Facts, Occasion, Refusal,
+    assignment::wanted,
+    facts::{ClusterFacts, MemberFacts, Presence, SnapshotFacts, Standing},
+    member::{self, Evidence, Registration},
+    restore::{self, Word},
+    snapshot,
+};
+
+pub(crate) struct World {
+    pub(crate) facts: Facts,
+    /// Every snapshot that ever was.
+    pub(crate) all: BTreeMap<SnapshotId, SnapshotFacts>,
+    /// Every generation that was ever allocated to a restore.
+    generations: BTreeSet<Generation>,
+    ids: u128,
+}
+
+fn name(n: usize) -> MemberName {
+    MemberName::new(format!("p{n}")).expect("a name")
+}
+
+impl World {
+    pub(crate) fn new(min_members: u32, on_loss: OnLoss) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        let cluster = ClusterFacts {
+            name: ClusterName::new("bank").expect("a name"),
+            min_members,
+            snapshot_timeout_ms: 1_000,
+            on_loss,
+            archive_prefix: None,
+            max_concurrent: 1,
+            min_pause_ms: 0,
+            phase: ClusterPhase::Forming,
+            phase_reason: None,
+            halt: None,
+            generation: Generation(0),
+            last_generation: Generation(0),
+            epoch: Epoch(0),
+            revision: 1,
+            peers_revision: 1,
+            last_member_id: 0,
+            latest_committed: None,
+            created_at: now,
+        };
+        let facts = Facts {
+            now,
+            cluster,
+            members: BTreeMap::new(),
+            snapshots: Vec::new(),
+            outcomes: Vec::new(),
+            restore: None,
+            latest_view: BTreeSet::new(),
+            schedule: None,
+        };
+        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), ids: 0 }
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids)
+    }
+
+    fn occasion(&mut self) -> Occasion {
+        Occasion {
+            snapshot: SnapshotId(self.id()),
+            automatic: SnapshotId(self.id()),
+            restore: RestoreId(self.id()),
+            actor: "test".to_owned(),
+            request_id: None,
+            restore_timeout: SignedDuration::from_secs(5),
+        }
+    }
+
+    pub(crate) fn decide(&mut self, rule: impl Fn(&Facts, &Occasion) -> Result<Decision, Refusal>) -> Result<(), Refusal> {
+        self.decide_about(None, rule)
+    }
+
+    fn decide_about(
+        &mut self,
+        asked: Option<SnapshotId>,
+        rule: impl Fn(&Facts, &Occasion) -> Result<Decision, Refusal>,
+    ) -> Result<(), Refusal> {
+        let occasion = self.occasion();
+        let mut before = self.facts.clone();
+        if let Some(asked) = asked.and_then(|id| self.all.get(&id)).filter(|asked| before.snapshot(asked.id).is_none()) {
+            before.snapshots.push(asked.clone());
+        }
+        let decision = rule(&before, &occasion)?;
+        self.check_step(&before, &decision);
+        for snapshot in &decision.next.snapshots {
+            self.all.insert(snapshot.id, snapshot.clone());
+        }
+        self.facts = decision.next.settled();
+        self.check_state();
+        Ok(())
+    }
+
+    fn check_step(&mut self, before: &Facts, decision: &Decision) {
+        let (old, next) = (&before.cluster, &decision.next.cluster);
+        assert!(old.epoch <= next.epoch && old.generation <= next.generation && old.last_generation <= next.last_generation);
+        assert!(old.revision <= next.revision && next.revision <= old.revision + 1);
+        assert!(next.peers_revision <= next.revision);
+        for (name, member) in &before.members {
+            let now = &decision.next.members[name];
+            assert!(member.incarnation <= now.incarnation && member.member_id == now.member_id);
+            assert!(member.incarnation != now.incarnation || member.instance == now.instance);
+        }
+        for snapshot in &before.snapshots {
+            let now = decision.next.snapshot(snapshot.id).expect("a snapshot is never dropped");
+            assert!(may_become(snapshot.state, now.state), "{:?} -> {:?}", snapshot.state, now.state);
+            if snapshot.epoch.is_some() {
+                assert_eq!((&snapshot.view, snapshot.epoch, snapshot.generation), (&now.view, now.epoch, now.generation));
+            }
+        }
+        if let Some(restore) = &decision.next.restore {
+            let known = before.restore.as_ref().is_some_and(|r| r.id == restore.id && r.generation == restore.generation);
+            assert!(known || self.generations.insert(restore.generation), "generation {} is used twice", restore.generation);
+        }
+        if before != &decision.next {
+            let silent = decision.audit.is_empty() && before.cluster.phase != decision.next.cluster.phase;
+            assert!(!silent, "a change of phase without its line in the audit");
+        }
+        // Whoever's orders change must hear of it.
+        for (name, member) in &decision.next.members {
+            let orders = |facts: &Facts| wanted(facts, name, member.incarnation).ok();
+            let recording = |facts: &Facts| {
+                let open = facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording);
+                open.map(|s| s.id).collect::<Vec<_>>()
+            };
+            if orders(before) != orders(&decision.next) || recording(before) != recording(&decision.next) {
+                assert!(next.revision > old.revision, "{name}: {:?} -> {:?}", orders(before), orders(&decision.next));
+            }
+        }
+    }
+
+    fn check_state(&self) {
+        let facts = &self.facts;
+        let cluster = &facts.cluster;
+        assert_eq!(cluster.halt.is_some(), cluster.phase == ClusterPhase::Halted);
+        assert_eq!(facts.restore.is_some(), cluster.phase == ClusterPhase::Restoring);
+        assert!(
+            facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording).count() <= cluster.max_concurrent as usize
+        );
+        let epochs: Vec<Epoch> = self.all.values().filter_map(|s| s.epoch).collect();
+        assert_eq!(epochs.iter().collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch is used twice");
+        assert!(epochs.iter().all(|epoch| *epoch <= cluster.epoch));
+        for member in facts.members.values().filter(|m| m.standing == Standing::Active) {
+            assert_eq!(member.generation, cluster.generation, "{member:?}");
+        }
+        if let Some(latest) = cluster.latest_committed {
+            assert_eq!(self.all[&latest].state, SnapshotState::Committed);
+            assert_eq!(facts.latest_view, self.all[&latest].view.keys().cloned().collect());
+        }
+        for snapshot in facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording) {
+            for (member, incarnation) in snapshot.view.iter().filter(|(m, _)| !snapshot.reported.contains(*m)) {
+                let now = &facts.members[member];
+                assert!(now.incarnation == *incarnation && now.state == Presence::Live, "{member} can never report");
+            }
+        }
+        if cluster.phase == ClusterPhase::Running && facts.missing_members().next().is_none() {
+            let waits = facts.snapshots.iter().any(|s| s.state == SnapshotState::Pending);
+            assert!(!waits || facts.snapshots.iter().any(SnapshotFacts::is_under_way), "a snapshot waits for nothing");
+        }
+    }
+
+    pub(crate) fn advance(&mut self, ms: i64) {
+        self.facts.now = self.facts.now.checked_add(SignedDuration::from_millis(ms)).expect("a time");
+    }
+
+    pub(crate) fn register(&mut self, n: usize) {
+        let instance = self.id();
+        self.register_as(n, instance);
+    }
+
+    fn register_as(&mut self, n: usize, instance: Uuid) {
+        let lease = SignedDuration::from_secs(5);
+        let registration = Registration { member: name(n), instance, address: "127.0.0.1:1".to_owned(), lease };
+        self.decide(|facts, occasion| member::register(facts, occasion, &registration)).expect("there is room");
+    }
+
+    fn member(&self, n: usize) -> Option<&MemberFacts> {
+        self.facts.members.get(&name(n))
+    }
+
+    pub(crate) fn register_again(&mut self, n: usize) {
+        if let Some(instance) = self.member(n).map(|m| m.instance) {
+            self.register_as(n, instance);
+        }
+    }
+
+    pub(crate) fn lose(&mut self, n: usize) {
+        let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return };
+        let evidence = Evidence::Closed { holder: Uuid::nil() };
+        self.decide(|facts, occasion| Ok(member::lost(facts, occasion, &name(n), incarnation, evidence))).expect("no refusal");
+    }
+
+    pub(crate) fn regain(&mut self, n: usize, incarnation: u64) {
+        let _ = self.decide(|facts, occasion| member::returned(facts, occasion, &name(n), Incarnation(incarnation)));
+    }
+
+    pub(crate) fn request(&mut self) -> Result<(), Refusal> {
+        let request = snapshot::Request { trigger: Trigger::Request, labels: BTreeMap::new(), timeout_ms: None };
+        self.decide(|facts, occasion| snapshot::request(facts, occasion, request.clone()))
+    }
+
+    /// What the store does with a part: no decision, and only while it is wanted.
+    pub(crate) fn report(&mut self, n: usize) {
+        let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return };
+        for snapshot in &mut self.facts.snapshots {
+            if snapshot.state == SnapshotState::Recording && snapshot.view.get(&name(n)) == Some(&incarnation) {
+                snapshot.reported.insert(name(n));
+            }
+        }
+    }
+
+    pub(crate) fn report_all(&mut self) {
+        for n in 0..10 {
+            self.report(n);
+        }
+    }
+
+    /// Verifies and commits whatever is complete; half of it when `only_certify`.
+    pub(crate) fn commit(&mut self, only_certify: bool) {
+        let complete: Vec<SnapshotFacts> =
+            self.facts.snapshots.iter().filter(|s| s.is_under_way() && s.is_complete()).cloned().collect();
+        for s in complete {
+            let view: Vec<ViewMember> = s.view.iter().map(|(m, i)| ViewMember { member: m.clone(), incarnation: *i }).collect();
+            let part = |v: &ViewMember| PartCounters {
+                member: v.member.clone(),
+                incarnation: v.incarnation,
+                generation: s.generation,
+                sent: Vec::new(),
+                received: Vec::new(),
+                recorded: Vec::new(),
+            };
+            let verdict = certificate::verify(s.generation, &view, &view.iter().map(part).collect::<Vec<_>>());
+            self.decide(|facts, occasion| Ok(snapshot::certified(facts, occasion, s.id, &verdict))).expect("no refusal");
+            if !only_certify {
+                let digest = stillframe_archive::Digest::of(b"manifest");
+                self.decide(|facts, occasion| Ok(snapshot::committed(facts, occasion, s.id, &digest))).expect("no refusal");
+            }
+        }
+    }
+
+    pub(crate) fn abort(&mut self, nth: usize) {
+        if let Some(id) = self.all.keys().nth(nth).copied() {
+            let _ = self.decide_about(Some(id), |facts, occasion| snapshot::abort(facts, occasion, id, None));
+        }
+    }
+
+    pub(crate) fn deadlines(&mut self) {
+        self.decide(|facts, occasion| Ok(snapshot::deadlines(facts, occasion))).expect("no refusal");
+    }
+
+    pub(crate) fn restore(&mut self, nth: usize) -> Result<(), Refusal> {
+        let Some(id) = self.all.keys().nth(nth).copied() else { return Ok(()) };
+        self.decide_about(Some(id), |facts, occasion| restore::start(facts, occasion, id, Trigger::Request))
+    }
+
+    /// What a member says of the restore under way; of an older generation when `stale`.
+    pub(crate) fn say(&mut self, n: usize, fails: bool, stale: bool) {
+        let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return };
+        let Some(restore) = self.facts.restore.clone() else { return };
+        let generation = if stale { Generation(restore.generation.0 - 1) } else { restore.generation };
+        let restore_id = restore.id;
+        let word = match restore.state {
+            RestoreState::Resuming => Word::Running { generation },
+            _ if fails => Word::PrepareFailed { restore: restore_id, generation, detail: "missing".to_owned() },
+            _ => Word::Prepared { restore: restore_id, generation, bytes: 1 },
+        };
+        let words = [(name(n), incarnation, word)];
+        self.decide(|facts, occasion| Ok(restore::heard(facts, occasion, &words))).expect("no refusal");
+        if stale && let (Some(now), before) = (&self.facts.restore, restore) {
+            let phases = |r: &super::facts::RestoreFacts| r.members.values().map(|m| m.phase).collect::<Vec<RestorePhase>>();
+            assert_eq!(phases(now), phases(&before), "a word of a burned generation counted");
+        }
+    }
+}
+
+fn may_become(old: SnapshotState, new: SnapshotState) -> bool {
+    use SnapshotState::{Aborted, Committed, Committing, Deleted, Deleting, Pending, Recording};
+    match old {
+        Pending => matches!(new, Pending | Recording | Aborted),
+        Recording => matches!(new, Recording | Committing | Aborted),
+        Committing => matches!(new, Committing | Committed),
+        Committed => new == Committed,
+        Aborted => new == Aborted,
+        Deleting | Deleted => false,
+    }
+}
