@@ -19,7 +19,9 @@ CREATE TABLE clusters (
     generation          bigint      NOT NULL DEFAULT 0,
     last_generation     bigint      NOT NULL DEFAULT 0,
     epoch               bigint      NOT NULL DEFAULT 0,
+    -- Raised by each change that agents must know; and by each transition, whether they must or not.
     revision            bigint      NOT NULL DEFAULT 1,
+    version             bigint      NOT NULL DEFAULT 1,
     peers_revision      bigint      NOT NULL DEFAULT 1,
     last_member_id      integer     NOT NULL DEFAULT 0,
     latest_committed    uuid,
@@ -33,7 +35,8 @@ CREATE TABLE clusters (
 CREATE FUNCTION clusters_only_grow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.epoch < OLD.epoch OR NEW.generation < OLD.generation OR NEW.last_generation < OLD.last_generation
-        OR NEW.revision < OLD.revision OR NEW.last_member_id < OLD.last_member_id THEN
+        OR NEW.revision < OLD.revision OR NEW.version < OLD.version
+        OR NEW.last_member_id < OLD.last_member_id THEN
         RAISE EXCEPTION 'a counter of cluster % would go back', OLD.name USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;

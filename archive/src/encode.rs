@@ -22,6 +22,9 @@ pub const MEMORY_LIMIT_BYTES: usize = 1 << 20;
 /// Level 1: the state of a running application is on its way to a network, so speed counts for more than ratio.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Below this there is little to gain, and setting up a compressor costs more than anything else that is done with such an object.
+const WORTH_TRYING_BYTES: usize = 512;
+
 /// Whether to compress is decided on this much of the beginning (on the whole object, when it is shorter).
 const SAMPLE_BYTES: usize = 256 << 10;
 
@@ -121,6 +124,9 @@ impl EncodedObject {
 }
 
 fn compress_if_worth_it(plain: &[u8]) -> Option<Vec<u8>> {
+    if plain.len() < WORTH_TRYING_BYTES {
+        return None;
+    }
     let compressed = zstd::bulk::compress(plain, ZSTD_LEVEL).ok()?;
     pays(plain.len(), compressed.len()).then_some(compressed)
 }

@@ -16,6 +16,9 @@ use crate::{
     stage::{Cluster, Stage},
 };
 
+/// Between two measurements, so that neither pays for what the one before left to do (telling the members how it ended, say).
+const PAUSE: Duration = Duration::from_millis(40);
+
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct FloorArgs {
@@ -52,7 +55,10 @@ pub(crate) async fn run(args: FloorArgs) -> anyhow::Result<()> {
         let (mut snapshots, mut floors) = (Vec::new(), Vec::new());
         // The first few pay for connections and caches.
         for n in 0..args.snapshots + 5 {
-            let (snapshot, least) = (one_snapshot(&stage, &cluster).await?, floor.measure().await?);
+            let snapshot = one_snapshot(&stage, &cluster).await?;
+            tokio::time::sleep(PAUSE).await;
+            let least = floor.measure().await?;
+            tokio::time::sleep(PAUSE).await;
             if n >= 5 {
                 snapshots.push(snapshot);
                 floors.push(least);

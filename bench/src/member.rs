@@ -12,8 +12,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use stillframe_agent::{
-    Agent, AgentConfig, AgentError, Application, Capture, ClusterName, Context, MemberName, RestoreError, Room, StateReader,
-    TimerId,
+    AgentConfig, AgentError, Application, Capture, ClusterName, Context, MemberName, RestoreError, Room, StateReader, TimerId,
 };
 use url::Url;
 
@@ -128,12 +127,5 @@ pub(crate) fn run(args: MemberArgs) -> Result<(), AgentError> {
     });
     let worker = Worker { workload: args.workload, received: 0, shown, message: Bytes::from(vec![7; 100]) };
     let config = AgentConfig::new(args.coordinator, args.cluster, args.member);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(Agent::new(config, worker).run()),
-        Err(error) => {
-            eprintln!("stillframe-bench: no async runtime: {error}");
-            std::process::exit(1)
-        }
-    }
+    stillframe_agent::run_blocking(config, worker)
 }

@@ -76,7 +76,7 @@ fn carry_out(command: Command, log: &LogArgs, out: &mut Output) -> Result<Exit, 
         }
         Command::Coordinator(args) => {
             let settings = args.settle()?;
-            settings.log(log).start("info")?;
+            settings.log(log).start("info,sqlx=warn")?;
             runtime(Builder::new_multi_thread())?.block_on(commands::coordinator::run(settings, out)).map(done)
         }
         Command::Cluster { command } => {

@@ -42,6 +42,7 @@ async fn run(check: bool) -> Result<bool, Box<dyn Error>> {
     for name in CRATES {
         // The macros run only when the crate is compiled anew.
         let source = fs::File::open(root.join(name).join("src/lib.rs"))?;
+        #[expect(clippy::disallowed_methods, reason = "a file's time is the system's")]
         source.set_modified(std::time::SystemTime::now())?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
@@ -60,7 +61,11 @@ async fn run(check: bool) -> Result<bool, Box<dyn Error>> {
     let old = contents(&kept)?;
     if check {
         let same = old == fresh;
-        println!("{} queries; .sqlx {}", fresh.len(), if same { "is up to date" } else { "is out of date: run `cargo sqlx-prepare`" });
+        println!(
+            "{} queries; .sqlx {}",
+            fresh.len(),
+            if same { "is up to date" } else { "is out of date: run `cargo sqlx-prepare`" }
+        );
         return Ok(same);
     }
     for stale in old.keys().filter(|name| !fresh.contains_key(*name)) {

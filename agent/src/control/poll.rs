@@ -9,7 +9,7 @@ use stillframe_api::{
     HumanDuration,
     agent::{AssignmentQuery, Peers, Register, Registered},
 };
-use stillframe_protocol::{ClusterName, MemberName};
+use stillframe_protocol::{ClusterName, Epoch, MemberName};
 
 use super::{
     ControlError, ControlPlane,
@@ -24,6 +24,11 @@ const MAX_HOLD: Duration = Duration::from_secs(20);
 
 /// The wait to ask for when an answer is wanted at once.
 const AT_ONCE: HumanDuration = HumanDuration::from_millis(1);
+
+/// How long the next poll holds back when a snapshot has just begun. A poll costs the coordinator as much as a report; in these moments only the
+/// reports are waited for, and most snapshots of small state are over after them, so that the poll brings the outcome at once. Its
+/// connection stays open meanwhile, so the coordinator doesn't miss the member.
+const REPORTS_FIRST: Duration = Duration::from_millis(15);
 
 /// How often it is said that the coordinator is still away.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
@@ -102,6 +107,7 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
     let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
     let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });
     let mut patience = Patience::new();
+    let mut newest = Epoch(0);
     loop {
         let asked = Instant::now();
         // After an outage the answer is wanted at once: until it comes, the member may be holding still.
@@ -117,7 +123,12 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
                     peers = Arc::new(newer);
                 }
                 query.after = assignment.revision;
+                let begun = assignment.snapshots.iter().filter(|open| open.in_view).map(|open| open.epoch).max();
                 mailbox.assign(Target { assignment, peers: Arc::clone(&peers), received_at: Instant::now() });
+                if let Some(begun) = begun.filter(|begun| *begun > newest) {
+                    newest = begun;
+                    tokio::time::sleep(REPORTS_FIRST).await;
+                }
             }
             Err(ControlError::Away(reason)) => patience.wait(&reason).await,
             Err(ControlError::Fenced(why)) => return reporter.fenced(why),

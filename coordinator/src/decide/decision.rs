@@ -85,6 +85,9 @@ impl<'a> Draft<'a> {
     #[must_use]
     pub fn decide(mut self) -> Decision {
         super::settle::settle(&mut self);
+        if self.next != *self.before || !self.audit.is_empty() {
+            self.next.cluster.version = self.before.cluster.version.saturating_add(1);
+        }
         let revision = self.before.cluster.revision;
         if agents_must_know(self.before, &self.next) {
             self.next.cluster.revision = revision.saturating_add(1);
@@ -117,14 +120,16 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
     let member = |facts: &Facts| -> Vec<(u64, Presence, Standing, u64)> {
         facts.members.values().map(|m| (m.incarnation.0, m.state, m.standing, m.generation.0)).collect()
     };
-    let recording = |facts: &Facts| -> Vec<SnapshotId> {
-        facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording).map(|s| s.id).collect()
+    // From recording to committing nothing changes for a member: all parts are there.
+    let under_way = |facts: &Facts| -> Vec<SnapshotId> {
+        let under_way = |state| matches!(state, SnapshotState::Recording | SnapshotState::Committing);
+        facts.snapshots.iter().filter(|s| under_way(s.state)).map(|s| s.id).collect()
     };
     let restore = |facts: &Facts| facts.restore.as_ref().map(|r| (r.id, r.state, r.generation));
     cluster(before) != cluster(next)
         || member(before) != member(next)
         || peers(before).ne(peers(next))
-        || recording(before) != recording(next)
+        || under_way(before) != under_way(next)
         || before.outcomes != next.outcomes
         || restore(before) != restore(next)
 }

@@ -79,6 +79,8 @@ pub struct ClusterFacts {
     pub epoch: Epoch,
     /// Raised by each change that agents must know.
     pub revision: u64,
+    /// Raised by each transition: facts of the newest version are the facts.
+    pub version: u64,
     /// The revision at which the peer list last changed.
     pub peers_revision: u64,
     /// The newest member number given.
@@ -318,6 +320,20 @@ impl Facts {
             Standing::Replacing => true,
             Standing::Waiting | Standing::Excluded => false,
         })
+    }
+
+    /// Takes note that all parts of a snapshot are known to be stored, or are stored with the decision.
+    pub fn know_complete(&mut self, id: SnapshotId) {
+        for snapshot in self.snapshots.iter_mut().filter(|snapshot| snapshot.id == id) {
+            snapshot.reported = snapshot.view.keys().cloned().collect();
+        }
+    }
+
+    /// Whether nothing is wrong and nothing is being put right: the cluster runs, whole, and no restore is under way. Then decisions about
+    /// snapshots rest on nothing that changes without a new version.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.cluster.phase == ClusterPhase::Running && self.restore.is_none() && self.missing_members().next().is_none()
     }
 
     /// Whether a member of this name is there, in whatever standing.

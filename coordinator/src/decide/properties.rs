@@ -84,7 +84,8 @@ proptest! {
             take(&mut world, step);
         }
         // Everybody starts again, and from now on nothing fails.
-        for round in 0..6 {
+        // As many rounds as snapshots can wait, and some for the restore.
+        for round in 0..super::snapshot::MAX_PENDING + 6 {
             for n in 0..4 {
                 if round == 0 {
                     world.register(n);

@@ -53,6 +53,7 @@ impl World {
             last_generation: Generation(0),
             epoch: Epoch(0),
             revision: 1,
+            version: 1,
             peers_revision: 1,
             last_member_id: 0,
             latest_committed: None,
@@ -116,6 +117,8 @@ impl World {
         assert!(old.epoch <= next.epoch && old.generation <= next.generation && old.last_generation <= next.last_generation);
         assert!(old.revision <= next.revision && next.revision <= old.revision + 1);
         assert!(next.peers_revision <= next.revision);
+        let changed = before != &decision.next || !decision.audit.is_empty();
+        assert_eq!(next.version, old.version + u64::from(changed));
         for (name, member) in &before.members {
             let now = &decision.next.members[name];
             assert!(member.incarnation <= now.incarnation && member.member_id == now.member_id);
@@ -140,7 +143,7 @@ impl World {
         for (name, member) in &decision.next.members {
             let orders = |facts: &Facts| wanted(facts, name, member.incarnation).ok();
             let recording = |facts: &Facts| {
-                let open = facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording);
+                let open = facts.snapshots.iter().filter(|s| s.is_under_way());
                 open.map(|s| s.id).collect::<Vec<_>>()
             };
             if orders(before) != orders(&decision.next) || recording(before) != recording(&decision.next) {

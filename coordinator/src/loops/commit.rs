@@ -6,10 +6,9 @@ use crate::service::Service;
 
 pub(super) async fn run(service: Arc<Service>) {
     let tick = async || {
-        for id in service.store.unfinished().await? {
-            if let Some(complete) = service.store.complete_snapshot(id).await? {
-                service.commit_soon(complete);
-            }
+        let unfinished = service.store.unfinished().await?;
+        if !unfinished.is_empty() {
+            service.store.complete_snapshots(&unfinished).await?.into_iter().for_each(|snapshot| service.commit_soon(snapshot));
         }
         Ok(Duration::from_secs(1))
     };

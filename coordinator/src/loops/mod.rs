@@ -31,7 +31,7 @@ mod suspects;
 mod sweep;
 
 /// The longest a loop sleeps without looking.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Starts every loop. They end when the service stops.
 pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspicion>) -> JoinSet<()> {

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use stillframe_api::{
-    agent::{Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore},
-    snapshot::SnapshotState,
-};
+use stillframe_api::agent::{Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore};
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, MemberName, SnapshotId};
 
@@ -100,7 +97,8 @@ impl Service {
         let snapshots = facts
             .snapshots
             .iter()
-            .filter(|snapshot| snapshot.state == SnapshotState::Recording)
+            // Also while it is committing: members hear of its end, not of the step before.
+            .filter(|snapshot| snapshot.is_under_way())
             .map(|snapshot| OpenSnapshot {
                 snapshot: snapshot.id,
                 epoch: snapshot.epoch.unwrap_or_default(),

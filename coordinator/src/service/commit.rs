@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// From how many parts on the certificate is verified on a thread of its own.
-const MANY_PARTS: usize = 64;
+pub(super) const MANY_PARTS: usize = 64;
 
-fn verify(complete: &CompleteSnapshot) -> Verdict {
+pub(super) fn verify(complete: &CompleteSnapshot) -> Verdict {
     let view: Vec<ViewMember> = complete
         .view
         .iter()
@@ -92,7 +92,7 @@ impl Service {
         let digest = archive.write_manifest(&manifest).await?;
         let (id, occasion) = (complete.id, self.occasion(&Caller::coordinator()));
         let rule = move |facts: &Facts| Ok(snapshot::committed(facts, &occasion, id, &digest).into());
-        self.transition(&complete.cluster, Scope::default(), rule).await?;
+        self.quick_transition(&complete.cluster, Scope::default(), None, rule).await?;
         tracing::debug!(cluster = %complete.cluster, snapshot = %id, epoch = %complete.epoch, "snapshot committed");
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Service {
         // Looked at, ended or not: this may be the second try, or another replica may have been first.
         let scope = Scope { snapshot: Some(id), ..Scope::default() };
         let rule = move |facts: &Facts| Ok(snapshot::certified(facts, &occasion, id, &verdict).into());
-        let done = self.transition(&complete.cluster, scope, rule).await?;
+        let done = self.quick_transition(&complete.cluster, scope, Some(id), rule).await?;
         Ok(is_committing(&done.facts, id))
     }
 }

@@ -39,6 +39,32 @@ pub struct Channel {
     view: watch::Sender<Option<Arc<View>>>,
     /// Raised by every change, also those that agents needn't know.
     ticks: watch::Sender<u64>,
+    /// The facts of the newest version known here.
+    latest: Mutex<Option<Remembered>>,
+}
+
+/// Facts, and when they were.
+#[derive(Debug, Clone)]
+struct Remembered {
+    facts: Arc<Facts>,
+    at: Instant,
+}
+
+/// How long members wait to hear how a snapshot ended, so that whoever asked for it is answered first: there are many of them and nothing for
+/// them to do.
+const OUTCOMES_WAIT: Duration = Duration::from_millis(2);
+
+/// Whether members have to do something about the difference; else it is only how snapshots ended.
+fn is_urgent(known: &Facts, next: &Facts) -> bool {
+    let members =
+        |facts: &Facts| facts.members.values().map(|m| (m.incarnation, m.state, m.standing, m.generation)).collect::<Vec<_>>();
+    let aborted = next.outcomes.iter().any(|outcome| !outcome.committed && !known.outcomes.contains(outcome));
+    aborted
+        || known.cluster.phase != next.cluster.phase
+        || known.cluster.epoch != next.cluster.epoch
+        || known.cluster.peers_revision != next.cluster.peers_revision
+        || known.restore != next.restore
+        || members(known) != members(next)
 }
 
 /// Every cluster that was asked about.
@@ -54,7 +80,8 @@ impl Hub {
         if let Some(channel) = clusters.get(cluster) {
             return channel.clone();
         }
-        let channel = Arc::new(Channel { view: watch::Sender::new(None), ticks: watch::Sender::new(0) });
+        let channel =
+            Arc::new(Channel { view: watch::Sender::new(None), ticks: watch::Sender::new(0), latest: Mutex::default() });
         clusters.insert(cluster.clone(), channel.clone());
         channel
     }
@@ -84,8 +111,28 @@ impl Hub {
 }
 
 impl Channel {
-    fn publish(&self, facts: Facts) {
-        let view = Arc::new(View { facts, read_at: Instant::now(), parts: OnceCell::new() });
+    fn publish(self: &Arc<Self>, facts: Facts) {
+        let at = Instant::now();
+        {
+            let mut latest = lock(&self.latest);
+            if latest.as_ref().is_none_or(|known| known.facts.cluster.version < facts.cluster.version) {
+                *latest = Some(Remembered { facts: Arc::new(facts.clone()), at });
+            }
+        }
+        let is_urgent = self.view().is_none_or(|known| is_urgent(&known.facts, &facts));
+        let view = Arc::new(View { facts, read_at: at, parts: OnceCell::new() });
+        if is_urgent {
+            self.show(view);
+        } else {
+            let channel = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(OUTCOMES_WAIT).await;
+                channel.show(view);
+            });
+        }
+    }
+
+    fn show(&self, view: Arc<View>) {
         self.view.send_if_modified(|known| {
             let newer = known.as_ref().is_none_or(|known| known.facts.cluster.revision < view.facts.cluster.revision);
             if newer {
@@ -103,6 +150,23 @@ impl Channel {
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         self.view.borrow().clone()
+    }
+
+    /// The facts of the newest version known here, which may be out of date; their `now` is the database's time as well as can be told.
+    #[must_use]
+    pub fn remembered(&self) -> Option<Facts> {
+        let Remembered { facts, at } = lock(&self.latest).clone()?;
+        let mut facts = Arc::unwrap_or_clone(facts);
+        // In whole microseconds, as the database keeps it: what is written must be what is remembered.
+        let elapsed = Duration::from_micros(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
+        facts.now = facts.now.checked_add(elapsed).unwrap_or(facts.now);
+        Some(facts)
+    }
+
+    /// Looks at the facts of the newest version known here, without copying them.
+    pub fn peek<T>(&self, look: impl FnOnce(&Facts) -> T) -> Option<T> {
+        let facts = lock(&self.latest).as_ref().map(|known| known.facts.clone())?;
+        Some(look(&facts))
     }
 
     /// Waits for facts that agents must know.
@@ -138,11 +202,13 @@ impl Service {
         view.ok_or_else(|| ServiceError::UnknownCluster(cluster.clone()))
     }
 
-    /// Waits until `look` finds what it looks for, at most so long; looks at once, at every change known here, and now and again besides.
+    /// Waits until `look` finds that it has ended, at most so long. Looks at once, at every change known here unless it is known here to be
+    /// open still, and now and again besides.
     pub(crate) async fn wait_for<T, F>(
         &self,
         cluster: &ClusterName,
         wait: Duration,
+        open: impl Fn(&Facts) -> bool,
         ended: impl Fn(&T) -> bool,
         look: impl Fn() -> F,
     ) -> Result<T, ServiceError>
@@ -152,18 +218,21 @@ impl Service {
         /// How often to look although nothing was heard: another replica may have done it.
         const LOOK_EVERY: Duration = Duration::from_millis(500);
         let deadline = tokio::time::Instant::now() + wait;
-        let mut ticks = self.hub.channel(cluster).subscribe_ticks();
+        let channel = self.hub.channel(cluster);
+        let mut ticks = channel.subscribe_ticks();
         loop {
             ticks.borrow_and_update();
             let found = look().await?;
             if ended(&found) || tokio::time::Instant::now() >= deadline {
                 return Ok(found);
             }
-            tokio::select! {
-                _ = ticks.changed() => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.stopping.cancelled() => return Ok(found),
+            let look_again = tokio::time::Instant::now() + LOOK_EVERY;
+            loop {
+                tokio::select! {
+                    _ = ticks.changed() => if !channel.peek(&open).unwrap_or(false) { break },
+                    () = tokio::time::sleep_until(deadline.min(look_again)) => break,
+                    () = self.stopping.cancelled() => return Ok(found),
+                }
             }
         }
     }

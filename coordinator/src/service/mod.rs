@@ -7,6 +7,7 @@
 //! | who polls here, and on which connection | [`registry`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
 //! | what agents poll and report | [`assignments`], [`reports`] |
+//! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing | [`commit`] |
 //! | archives by cluster | [`archives`] |
 //! | facts as answers | [`answers`] |
@@ -33,9 +34,11 @@ pub mod assignments;
 pub mod clusters;
 pub mod commit;
 pub mod error;
+pub mod gathering;
 pub mod health;
 pub mod hub;
 pub mod members;
+pub mod parts;
 pub mod registry;
 pub mod reports;
 pub mod restores;
@@ -47,6 +50,7 @@ pub use error::ServiceError;
 pub use transition::Caller;
 
 use archives::Archives;
+use gathering::Gathering;
 use hub::Hub;
 use registry::{Registry, Suspicion};
 use reports::Queues;
@@ -88,6 +92,7 @@ pub struct Service {
     pub(crate) stopping: CancellationToken,
     /// The snapshots that this replica is committing, so that it doesn't do so twice at once.
     pub(crate) committing: Mutex<HashSet<SnapshotId>>,
+    pub(crate) gathering: Gathering,
 }
 
 impl Service {
@@ -113,6 +118,7 @@ impl Service {
             wakes: Wakes::default(),
             stopping,
             committing: Mutex::default(),
+            gathering: Gathering::default(),
         });
         reports::serve(&service, ends);
         (service, suspicions)

@@ -7,7 +7,7 @@ use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Caller, Service, ServiceError};
+use super::{Caller, Service, ServiceError, parts};
 use crate::{
     decide::{
         Facts, Refusal, part,
@@ -21,12 +21,10 @@ use crate::{
 const QUEUE: usize = 4096;
 
 /// How many reports are taken at once.
-const BATCH: usize = 1024;
+pub(super) const BATCH: usize = 1024;
 
-/// How many bytes of inline objects a batch holds, about, so that a statement stays of reasonable size.
-const BATCH_BYTES: u64 = 16 << 20;
-
-type Answer<T> = oneshot::Sender<Result<T, Arc<ServiceError>>>;
+/// Where an answer to a report goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, Arc<ServiceError>>>;
 
 /// A restore's word on its way to the next batch.
 #[derive(Debug)]
@@ -65,15 +63,8 @@ impl Queues {
 
 /// Starts the tasks that empty the queues. They end with the service.
 pub fn serve(service: &Arc<Service>, ends: Ends) {
-    let Ends { mut parts, mut progress, mut words } = ends;
-    let weak = Arc::downgrade(service);
-    tokio::spawn(async move {
-        let mut batch = Vec::new();
-        while parts.recv_many(&mut batch, BATCH).await > 0 {
-            let Some(service) = weak.upgrade() else { return };
-            service.take_parts(std::mem::take(&mut batch)).await;
-        }
-    });
+    let Ends { parts: part_reports, mut progress, mut words } = ends;
+    parts::serve(service, part_reports);
     let weak = Arc::downgrade(service);
     tokio::spawn(async move {
         let mut batch = Vec::new();
@@ -203,34 +194,6 @@ impl Service {
         self.queues.words.send((said, answer)).await.map_err(|_| ServiceError::Stopping)?;
         answered.await.map_err(|_| ServiceError::Stopping)?.map_err(shared)?;
         Ok(ReportAccepted { relevant: true })
-    }
-
-    async fn take_parts(self: &Arc<Self>, batch: Vec<(PartRow, Answer<bool>)>) {
-        let mut rest = batch.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut rows, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
-            while let Some((row, answer)) = rest.next_if(|_| bytes < BATCH_BYTES) {
-                bytes += part::bytes(&row.report).min(32 << 10);
-                answers.push((row.report.snapshot, row.member.clone(), answer));
-                rows.push(row);
-            }
-            match self.store.insert_parts(rows).await {
-                Ok(taken) => {
-                    for snapshot in taken.complete {
-                        self.commit_soon(snapshot);
-                    }
-                    for (snapshot, member, answer) in answers {
-                        let there = taken.there.iter().any(|(s, m)| *s == snapshot && *m == member);
-                        // Whoever hung up will report again.
-                        drop(answer.send(Ok(there)));
-                    }
-                }
-                Err(error) => {
-                    let error = Arc::new(ServiceError::from(error));
-                    answers.into_iter().for_each(|(_, _, answer)| drop(answer.send(Err(error.clone()))));
-                }
-            }
-        }
     }
 
     async fn take_words(&self, batch: Vec<(Said, Answer<()>)>) {

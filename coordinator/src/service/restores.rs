@@ -47,7 +47,8 @@ impl Service {
         };
         let cluster = row.cluster;
         let ended = |row: &RestoreRow| row.facts.state.has_ended();
-        let row = self.wait_for(&cluster, wait.min(MAX_WAIT), ended, || self.restore_row(id)).await?;
+        let open = |facts: &Facts| facts.restore.as_ref().is_some_and(|restore| restore.id == id);
+        let row = self.wait_for(&cluster, wait.min(MAX_WAIT), open, ended, || self.restore_row(id)).await?;
         Ok(answers::restore(row.cluster, row.facts))
     }
 }

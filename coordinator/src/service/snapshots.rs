@@ -58,7 +58,7 @@ impl Service {
         };
         let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
         let rule = move |facts: &Facts| snapshot::request(facts, &occasion, request.clone()).map(Into::into);
-        let done = self.transition(cluster, scope, rule).await?;
+        let done = self.quick_transition(cluster, scope, None, rule).await?;
         self.answer_from_facts(cluster, done.facts, id).await
     }
 
@@ -84,7 +84,8 @@ impl Service {
         let (Some(wait), false) = (wait, row.facts.state.has_ended()) else { return Ok(answers::snapshot(row)) };
         let cluster = row.cluster;
         let ended = |row: &SnapshotRow| row.facts.state.has_ended();
-        let row = self.wait_for(&cluster, wait.min(MAX_WAIT), ended, || self.snapshot_row(id)).await?;
+        let open = |facts: &Facts| facts.snapshot(id).is_some_and(|snapshot| !snapshot.state.has_ended());
+        let row = self.wait_for(&cluster, wait.min(MAX_WAIT), open, ended, || self.snapshot_row(id)).await?;
         Ok(answers::snapshot(row))
     }
 

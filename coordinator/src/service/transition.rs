@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::{Service, ServiceError};
 use crate::{
-    decide::{Facts, Occasion, Refusal},
-    store::{Outcome, Scope, TransactError, Transition},
+    decide::{Decision, Facts, Occasion, Refusal, facts::SnapshotFacts},
+    loops::LOOK_EVERY,
+    store::{Outcome, PartRow, Scope, TransactError, Transition},
 };
 
 /// On whose behalf something is done.
@@ -70,10 +71,58 @@ impl Service {
         Ok(transition)
     }
 
+    /// A transition about snapshots, in one round trip where nothing is wrong with the cluster and nobody else has changed it meanwhile. The
+    /// rule is asked with remembered facts first; what counts is that they are of the version that the store still has. `complete` names a
+    /// snapshot all of whose parts are known to be stored.
+    pub(crate) async fn quick_transition(
+        &self,
+        cluster: &ClusterName,
+        scope: Scope,
+        complete: Option<SnapshotId>,
+        rule: impl Fn(&Facts) -> Result<Outcome, Refusal> + Send + Sync + 'static,
+    ) -> Result<Transition, ServiceError> {
+        if let Some(mut before) = self.hub.channel(cluster).remembered().filter(Facts::is_calm) {
+            if let Some(complete) = complete {
+                before.know_complete(complete);
+            }
+            // A refusal has to be true, not only remembered.
+            if let Ok(outcome) = rule(&before)
+                && let Some(facts) =
+                    self.remembered_transition(&before, outcome.decision, &[], scope.request_id.as_deref()).await?
+            {
+                return Ok(Transition { facts, changed: true });
+            }
+        }
+        self.transition(cluster, scope, rule).await
+    }
+
+    /// Carries out a decision made on remembered facts, with parts that go with it. Nothing when it changes nothing, or when the facts are
+    /// others by now.
+    pub(crate) async fn remembered_transition(
+        &self,
+        before: &Facts,
+        decision: Decision,
+        parts: &[PartRow],
+        request_id: Option<&str>,
+    ) -> Result<Option<Facts>, ServiceError> {
+        if decision.next.cluster.version == before.cluster.version {
+            return Ok(None);
+        }
+        let Some(now) = self.store.transact_remembered(before, &decision, parts, request_id).await? else { return Ok(None) };
+        let mut facts = decision.next;
+        facts.now = now;
+        self.tell(&before.cluster.name, &facts);
+        Ok(Some(facts))
+    }
+
     fn tell(&self, cluster: &ClusterName, facts: &Facts) {
         let snapshots = &facts.snapshots;
         let restoring = facts.restore.as_ref().is_some_and(|restore| !restore.state.has_ended());
-        if restoring || snapshots.iter().any(|s| matches!(s.state, SnapshotState::Pending | SnapshotState::Recording)) {
+        // A deadline further away is found by the loop's ordinary look.
+        let soon = facts.now.checked_add(LOOK_EVERY).unwrap_or(facts.now);
+        let due =
+            |s: &SnapshotFacts| matches!(s.state, SnapshotState::Pending | SnapshotState::Recording) && s.deadline_at <= soon;
+        if restoring || snapshots.iter().any(due) {
             self.wakes.deadlines.notify_one();
         }
         if snapshots.iter().any(|s| s.state == SnapshotState::Aborted && s.sweep_at.is_some()) {

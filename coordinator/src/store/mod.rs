@@ -10,6 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use stillframe_api::{cluster::CreateCluster, snapshot::SnapshotState};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
@@ -108,6 +109,17 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// to its end when the caller is dropped.
     async fn transact(&self, cluster: &ClusterName, scope: Scope, rule: Rule) -> Result<Transition, TransactError>;
 
+    /// Carries out a transition that was decided on remembered facts, in one statement, if those are still the facts. Nothing when they
+    /// aren't, or when the decision is about more than snapshots: then nothing was changed. Else the database's time. With it go parts, the last
+    /// of a snapshot that the decision makes `committing`, so that both are one commit.
+    async fn transact_remembered(
+        &self,
+        before: &Facts,
+        decision: &Decision,
+        parts: &[PartRow],
+        request_id: Option<&str>,
+    ) -> Result<Option<Timestamp>, StoreError>;
+
     /// Makes a cluster; gives the one that there is and `false` when the name is taken.
     async fn create_cluster(
         &self,
@@ -121,14 +133,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The revisions of these clusters.
     async fn revisions(&self, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError>;
 
-    /// Inserts parts whose snapshot still wants them; the others change nothing. Then, after the commit, looks which snapshots are complete.
-    async fn insert_parts(&self, rows: Vec<PartRow>) -> Result<Taken, StoreError>;
+    /// Inserts parts whose snapshot still wants them; the others change nothing. Not durable by itself: it becomes so with the transition to
+    /// `committing`, at the latest. A crash of the database in between costs the snapshot, never its truth. Gives those that are there now, also those that were before.
+    async fn insert_parts(&self, rows: &[PartRow]) -> Result<Taken, StoreError>;
 
     /// Keeps the latest word of members on what they wait for.
     async fn put_progress(&self, rows: Vec<ProgressRow>) -> Result<(), StoreError>;
 
-    /// A snapshot that is recorded and has all its parts, or is committing: with its parts.
-    async fn complete_snapshot(&self, snapshot: SnapshotId) -> Result<Option<CompleteSnapshot>, StoreError>;
+    /// Those of the snapshots that have all their parts and aren't committed yet, with their parts. To be asked *after* a part was inserted:
+    /// of two last parts in two transactions, neither sees the other.
+    async fn complete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<Vec<CompleteSnapshot>, StoreError>;
 
     /// Snapshots that somebody has to drive forward: complete or committing.
     async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError>;

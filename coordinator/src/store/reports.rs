@@ -20,13 +20,29 @@ pub struct PartRow {
     pub report: PartReport,
 }
 
+impl PartRow {
+    /// The part as the manifest has it.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let PartReport { objects, sent, received, recorded, .. } = &self.report;
+        Part {
+            member: self.member.clone(),
+            incarnation: self.incarnation,
+            objects: objects.clone(),
+            sent: sent.clone(),
+            received: received.clone(),
+            recorded: recorded.clone(),
+        }
+    }
+}
+
 /// What became of a batch of parts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Taken {
-    /// The parts that are there now, by snapshot and member; also those that were there before.
+    /// The parts that are there now, by snapshot and member.
     pub there: Vec<(SnapshotId, MemberName)>,
-    /// The snapshots that have all their parts now.
-    pub complete: Vec<CompleteSnapshot>,
+    /// Whether every one of the batch was inserted by this call, so that what is there is what was given.
+    pub all_new: bool,
 }
 
 /// A snapshot that has all its parts.

@@ -65,7 +65,7 @@ pub struct MemberStatus {
 /// Runs one member until it is told to end. Errors go to standard error in one line.
 #[must_use]
 pub fn run_member(args: MemberArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("bank: no async runtime: {error}");

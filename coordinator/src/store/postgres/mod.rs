@@ -6,6 +6,7 @@
 //! | the one way to run a transaction | [`transaction`] |
 //! | what an SQLSTATE means | [`sqlstate`] |
 //! | a transition: reading facts, writing the difference | [`facts`], [`write`] |
+//! | a transition on remembered facts, in one statement | [`remembered`] |
 //! | reports in batches | [`reports`] |
 //! | leases, deadlines, schedules, leftovers | [`leases`], [`due`], [`schedules`] |
 //! | answers | [`read`] |
@@ -13,6 +14,7 @@
 use std::{str::FromStr, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::{
     Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -27,7 +29,7 @@ use super::{
     ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store, StoreError, Taken, TransactError, Transition,
 };
 use crate::decide::{
-    Facts,
+    Decision, Facts,
     facts::{ClusterFacts, ScheduleFacts},
 };
 
@@ -36,6 +38,7 @@ mod facts;
 mod json;
 mod leases;
 mod read;
+mod remembered;
 mod reports;
 mod schedules;
 mod sqlstate;
@@ -69,6 +72,11 @@ impl PostgresStore {
             ("lock_timeout", "5s"),
             ("statement_timeout", "15s"),
             ("idle_in_transaction_session_timeout", "15s"),
+            // Our statements look rows up by key, so one plan does for all parameters: planning them each time would cost more than running them.
+            ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
+            // Every query here goes by a key, so one plan serves all arguments; planning anew would cost more than most of them.
+            ("plan_cache_mode", "force_generic_plan"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections.max(2))
@@ -107,6 +115,16 @@ impl Store for PostgresStore {
         transaction::transact(&self.pool, cluster.clone(), scope, rule).await
     }
 
+    async fn transact_remembered(
+        &self,
+        before: &Facts,
+        decision: &Decision,
+        parts: &[PartRow],
+        request_id: Option<&str>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        remembered::transact(&self.pool, before, decision, parts, request_id).await
+    }
+
     async fn create_cluster(
         &self,
         settings: &CreateCluster,
@@ -124,7 +142,7 @@ impl Store for PostgresStore {
         read::revisions(&self.pool, clusters).await
     }
 
-    async fn insert_parts(&self, rows: Vec<PartRow>) -> Result<Taken, StoreError> {
+    async fn insert_parts(&self, rows: &[PartRow]) -> Result<Taken, StoreError> {
         reports::insert_parts(&self.pool, rows).await
     }
 
@@ -132,8 +150,8 @@ impl Store for PostgresStore {
         reports::put_progress(&self.pool, rows).await
     }
 
-    async fn complete_snapshot(&self, snapshot: SnapshotId) -> Result<Option<CompleteSnapshot>, StoreError> {
-        Ok(reports::complete(&self.pool, &[snapshot]).await?.pop())
+    async fn complete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<Vec<CompleteSnapshot>, StoreError> {
+        reports::complete(&self.pool, snapshots).await
     }
 
     async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError> {

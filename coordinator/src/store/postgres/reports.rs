@@ -1,13 +1,11 @@
 //! Reports in batches. A part is inserted under a share lock of its snapshot, not of the cluster: reports don't wait for each other, and an
 //! abort and a report exclude each other. Completeness is looked for in a second statement, after the first has committed: two last reports
-//! in two transactions would each see the other as missing.
+//! in two transactions would each see the other as missing. Each is one statement, a transaction of its own.
 
-use std::collections::BTreeSet;
-
+use serde_json::Value;
 use sqlx::PgPool;
-use stillframe_api::agent::PartReport;
 use stillframe_archive::Part;
-use stillframe_protocol::SnapshotId;
+use stillframe_protocol::{MemberName, NameError, SnapshotId};
 use uuid::Uuid;
 
 use super::{
@@ -19,64 +17,64 @@ use crate::{
     store::{CompleteSnapshot, PartRow, ProgressRow, StoreError, Taken},
 };
 
-fn content(row: &PartRow) -> Part {
-    let PartReport { objects, sent, received, recorded, .. } = &row.report;
-    Part {
-        member: row.member.clone(),
-        incarnation: row.incarnation,
-        objects: objects.clone(),
-        sent: sent.clone(),
-        received: received.clone(),
-        recorded: recorded.clone(),
+/// Inserts parts that are still wanted; gives those that are there.
+pub(super) async fn insert_parts(pool: &PgPool, rows: &[PartRow]) -> Result<Taken, StoreError> {
+    let inserted = insert(pool, rows).await?;
+    if inserted.len() == rows.len() {
+        return Ok(Taken { there: inserted, all_new: true });
+    }
+    Ok(Taken { there: present(pool, rows).await?, all_new: false })
+}
+
+/// Parts as the columns of a multi-row statement.
+pub(super) struct PartColumns {
+    pub(super) snapshots: Vec<Uuid>,
+    pub(super) members: Vec<String>,
+    pub(super) incarnations: Vec<i64>,
+    pub(super) contents: Vec<Value>,
+    pub(super) bytes: Vec<i64>,
+}
+
+impl PartColumns {
+    pub(super) fn of(rows: &[PartRow]) -> Result<Self, StoreError> {
+        Ok(Self {
+            snapshots: rows.iter().map(|r| r.report.snapshot.0).collect(),
+            members: rows.iter().map(|r| r.member.to_string()).collect(),
+            incarnations: rows.iter().map(|r| bigint(r.incarnation.0)).collect(),
+            contents: rows.iter().map(|r| to_json(&r.part())).collect::<Result<_, _>>()?,
+            bytes: rows.iter().map(|r| bigint(part::bytes(&r.report))).collect(),
+        })
     }
 }
 
-/// Inserts parts that are still wanted, then looks what is complete.
-pub(super) async fn insert_parts(pool: &PgPool, rows: Vec<PartRow>) -> Result<Taken, StoreError> {
-    // One task, so that a caller that goes away can't cancel it half-way.
-    let pool = pool.clone();
-    let task = tokio::spawn(async move {
-        let inserted = insert(&pool, &rows).await?;
-        let ids: Vec<SnapshotId> = rows.iter().map(|r| r.report.snapshot).collect::<BTreeSet<_>>().into_iter().collect();
-        let complete = complete(&pool, &ids).await?;
-        let there = if inserted.len() == rows.len() { inserted } else { present(&pool, &rows).await? };
-        Ok(Taken { there, complete })
-    });
-    task.await.unwrap_or_else(|error| Err(StoreError::Unknown { reason: error.to_string() }))
-}
-
-async fn insert(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, StoreError> {
-    let ids: Vec<Uuid> = rows.iter().map(|r| r.report.snapshot.0).collect();
+async fn insert(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, MemberName)>, StoreError> {
+    let columns = PartColumns::of(rows)?;
     let clusters: Vec<String> = rows.iter().map(|r| r.cluster.to_string()).collect();
-    let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
-    let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
     let epochs: Vec<i64> = rows.iter().map(|r| bigint(r.report.epoch.0)).collect();
     let generations: Vec<i64> = rows.iter().map(|r| bigint(r.report.generation.0)).collect();
-    let bytes: Vec<i64> = rows.iter().map(|r| bigint(part::bytes(&r.report))).collect();
-    let contents = rows.iter().map(|r| to_json(&content(r))).collect::<Result<Vec<_>, _>>()?;
     let inserted = sqlx::query!(
         r#"
-        WITH wanted AS MATERIALIZED (
+        WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), wanted AS MATERIALIZED (
             SELECT id, cluster, epoch, generation, view FROM snapshots
              WHERE id = ANY ($1) AND state = 'recording' ORDER BY id FOR SHARE
         )
         INSERT INTO parts (snapshot, member, incarnation, content, bytes)
         SELECT r.snapshot, r.member, r.incarnation, r.content, r.bytes
-          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::jsonb[], $8::bigint[])
+          FROM lazily, unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::jsonb[], $8::bigint[])
                AS r(snapshot, cluster, member, incarnation, epoch, generation, content, bytes)
           JOIN wanted w ON w.id = r.snapshot AND w.cluster = r.cluster AND w.epoch = r.epoch AND w.generation = r.generation
          WHERE (w.view ->> r.member)::bigint = r.incarnation
         ON CONFLICT (snapshot, member) DO NOTHING
         RETURNING snapshot, member
         "#,
-        &ids,
+        &columns.snapshots,
         &clusters,
-        &members,
-        &incarnations,
+        &columns.members,
+        &columns.incarnations,
         &epochs,
         &generations,
-        &contents,
-        &bytes,
+        &columns.contents,
+        &columns.bytes,
     )
     .fetch_all(pool)
     .await
@@ -85,7 +83,7 @@ async fn insert(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, stil
 }
 
 /// The parts that are there, whoever's insert it was.
-async fn present(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, StoreError> {
+async fn present(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, MemberName)>, StoreError> {
     let ids: Vec<Uuid> = rows.iter().map(|r| r.report.snapshot.0).collect();
     let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
     let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
@@ -106,8 +104,8 @@ async fn present(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, sti
     present.into_iter().map(|row| Ok((SnapshotId(row.snapshot), name(&row.member)?))).collect()
 }
 
-fn name(text: &str) -> Result<stillframe_protocol::MemberName, StoreError> {
-    text.parse().map_err(|error: stillframe_protocol::NameError| StoreError::Fault { reason: error.to_string() })
+fn name(text: &str) -> Result<MemberName, StoreError> {
+    text.parse().map_err(|error: NameError| StoreError::Fault { reason: error.to_string() })
 }
 
 /// Those of the snapshots that have all their parts and aren't committed yet, with the parts.

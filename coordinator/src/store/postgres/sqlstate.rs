@@ -19,6 +19,8 @@ pub(super) fn kind(error: &sqlx::Error) -> Kind {
         sqlx::Error::Database(database) => match database.code().as_deref() {
             // serialization_failure, deadlock_detected, lock_not_available, query_canceled (by statement_timeout)
             Some("40001" | "40P01" | "55P03" | "57014") => Kind::Retry,
+            // division_by_zero: how a statement of ours undoes itself when what it found isn't what was remembered
+            Some("22012") => Kind::Retry,
             // read_only_sql_transaction: a demoted primary
             Some("25006") => Kind::Away,
             // connection exceptions, insufficient resources, operator intervention, system errors, invalid authorization

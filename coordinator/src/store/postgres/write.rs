@@ -86,7 +86,8 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, before: &
     Ok(())
 }
 
-async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
+/// The snapshots that are new, and those that changed with what they were.
+pub(super) fn snapshot_changes<'a>(before: &'a Facts, next: &'a Facts) -> (Vec<&'a SnapshotFacts>, Vec<Change<'a>>) {
     let (mut new, mut changed) = (Vec::new(), Vec::new());
     for snapshot in &next.snapshots {
         match before.snapshot(snapshot.id) {
@@ -95,6 +96,14 @@ async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before:
             Some(_) => {}
         }
     }
+    (new, changed)
+}
+
+/// A snapshot before and after.
+pub(super) type Change<'a> = (&'a SnapshotFacts, &'a SnapshotFacts);
+
+async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
+    let (new, changed) = snapshot_changes(before, next);
     if !new.is_empty() {
         insert_snapshots(connection, cluster, &new).await?;
     }
@@ -124,7 +133,8 @@ async fn insert_snapshots(connection: &mut PgConnection, cluster: &ClusterName, 
     Ok(())
 }
 
-async fn update_snapshots(connection: &mut PgConnection, changed: &[(&SnapshotFacts, &SnapshotFacts)]) -> Result<(), Stop> {
+/// The rows of snapshots that change, with the state each is expected to be in.
+pub(super) fn changed_rows(changed: &[Change<'_>]) -> Result<Value, StoreError> {
     let mut rows = Vec::new();
     for (old, new) in changed {
         let mut row = to_json(new)?;
@@ -137,6 +147,11 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[(&SnapshotFa
         }
         rows.push(row);
     }
+    Ok(Value::Array(rows))
+}
+
+async fn update_snapshots(connection: &mut PgConnection, changed: &[Change<'_>]) -> Result<(), Stop> {
+    let rows = changed_rows(changed)?;
     let done = sqlx::query!(
         r#"
         UPDATE snapshots s SET
@@ -148,7 +163,7 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[(&SnapshotFa
                                            ended_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
          WHERE s.id = n.id AND s.state = n.was
         "#,
-        Value::Array(rows),
+        rows,
     )
     .execute(connection)
     .await?;
@@ -198,7 +213,7 @@ async fn put_slot(connection: &mut PgConnection, cluster: &ClusterName, next: &F
     expect_rows(done.rows_affected(), 1, "schedules")
 }
 
-/// The cluster's row, guarded by the revision that was read, and the audit: one statement.
+/// The cluster's row, guarded by the version that was read, and the audit: one statement.
 async fn finish(
     connection: &mut PgConnection,
     before: &Facts,
@@ -215,24 +230,24 @@ async fn finish(
         )
         UPDATE clusters c SET
             phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
-            epoch = n.epoch, revision = n.revision, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
+            epoch = n.epoch, revision = n.revision, version = n.version, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
             latest_committed = n.latest_committed
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
-                                        revision bigint, peers_revision bigint, last_member_id integer, latest_committed uuid)
-         WHERE c.name = $1 AND c.revision = $5
+                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid)
+         WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
         to_json(&next.cluster)?,
         audit_json(audit),
         request_id,
-        bigint(before.cluster.revision),
+        bigint(before.cluster.version),
     )
     .execute(connection)
     .await?;
     expect_rows(done.rows_affected(), 1, "clusters")
 }
 
-fn audit_json(audit: &[Audit]) -> Value {
+pub(super) fn audit_json(audit: &[Audit]) -> Value {
     let line = |a: &Audit| json!({ "actor": a.actor, "action": a.action, "subject": a.subject, "detail": a.detail });
     audit.iter().map(line).collect()
 }

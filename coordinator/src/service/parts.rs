@@ -1,0 +1,115 @@
+//! Taking parts. They come all at once at the end of a snapshot, so they are gathered for a moment and inserted together; and when they are the
+//! last that a snapshot waits for, the certificate is verified at once and the snapshot goes to `committing` in the same commit.
+
+use std::{sync::Arc, time::Duration};
+
+use stillframe_protocol::SnapshotId;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Caller, Service, ServiceError,
+    commit::{MANY_PARTS, verify},
+    reports::{Answer, BATCH},
+};
+use crate::{
+    decide::{part, snapshot},
+    store::{CompleteSnapshot, PartRow, Taken},
+};
+
+/// How long a part that isn't the last waits for others to go with it.
+const GATHER_FOR: Duration = Duration::from_millis(2);
+
+/// How many bytes of inline objects a batch holds, about, so that a statement stays of reasonable size.
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// A part, and who waits for the answer.
+type Reported = (PartRow, Answer<bool>);
+
+/// Starts the task that empties the queue.
+pub(super) fn serve(service: &Arc<Service>, mut parts: mpsc::Receiver<Reported>) {
+    let weak = Arc::downgrade(service);
+    tokio::spawn(async move {
+        let mut batch = Vec::new();
+        while parts.recv_many(&mut batch, BATCH).await > 0 {
+            let Some(service) = weak.upgrade() else { return };
+            let until = Instant::now() + GATHER_FOR;
+            while batch.len() < BATCH && !service.completes_all(batch.iter().map(|(row, _)| row)) {
+                match tokio::time::timeout_at(until, parts.recv_many(&mut batch, BATCH)).await {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => break,
+                }
+            }
+            service.take_parts(std::mem::take(&mut batch)).await;
+        }
+    });
+}
+
+impl Service {
+    async fn take_parts(self: &Arc<Self>, batch: Vec<Reported>) {
+        let mut rest = batch.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut rows, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some((row, answer)) = rest.next_if(|_| bytes < BATCH_BYTES) {
+                bytes += part::bytes(&row.report).min(32 << 10);
+                answers.push((row.report.snapshot, row.member.clone(), answer));
+                rows.push(row);
+            }
+            let result = self.store_parts(rows).await.map_err(Arc::new);
+            for (snapshot, member, answer) in answers {
+                let there = |there: &Vec<_>| there.iter().any(|(s, m)| *s == snapshot && *m == member);
+                // Whoever hung up will report again.
+                drop(answer.send(result.as_ref().map(there).map_err(Arc::clone)));
+            }
+        }
+    }
+
+    /// Stores parts; gives those that are there.
+    async fn store_parts(
+        self: &Arc<Self>,
+        mut rows: Vec<PartRow>,
+    ) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, ServiceError> {
+        let mut there = Vec::new();
+        for (complete, last) in self.take_last(&mut rows) {
+            let id = complete.id;
+            if self.store_last_parts(complete, &last).await? {
+                there.extend(last.into_iter().map(|row| (id, row.member)));
+            } else {
+                rows.extend(last);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(there);
+        }
+        let Taken { there: stored, all_new } = self.store.insert_parts(&rows).await?;
+        there.extend(stored);
+        if all_new {
+            self.gather(rows);
+        } else {
+            self.ask_soon(rows.iter().map(|row| row.report.snapshot).collect());
+        }
+        Ok(there)
+    }
+
+    /// Stores the last parts of a snapshot together with its going to `committing`, where nothing speaks against it; else changes nothing.
+    async fn store_last_parts(self: &Arc<Self>, complete: CompleteSnapshot, last: &[PartRow]) -> Result<bool, ServiceError> {
+        let id = complete.id;
+        let remembered = self.hub.channel(&complete.cluster).remembered();
+        let Some(mut before) = remembered.filter(|facts| facts.is_calm()) else { return Ok(false) };
+        if complete.parts.len() >= MANY_PARTS {
+            // Verified on a thread of its own, once they are stored.
+            return Ok(false);
+        }
+        let verdict = verify(&complete);
+        if verdict.is_err() {
+            return Ok(false);
+        }
+        before.know_complete(id);
+        let decision = snapshot::certified(&before, &self.occasion(&Caller::coordinator()), id, &verdict);
+        if self.remembered_transition(&before, decision, last, None).await?.is_none() {
+            return Ok(false);
+        }
+        self.forget_gathered(id);
+        self.commit_soon(CompleteSnapshot { committing: true, ..complete });
+        Ok(true)
+    }
+}
