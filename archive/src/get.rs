@@ -34,12 +34,7 @@ impl Archive {
         match &object.place {
             Place::Inline(content) => {
                 let content = content.clone();
-                self.blocking(move || {
-                    check_length(&entry, content.len() as u64)?;
-                    check_digest(&entry, Digest::of(&content))?;
-                    plain::decode(&entry, Content::Memory(content), &spill_dir)
-                })
-                .await
+                self.blocking(move || open_inline(&entry, content, &spill_dir)).await
             }
             Place::Key(key) => {
                 let found = self.get_if_there(&key.path()).await?.ok_or_else(|| missing(&entry))?;
@@ -123,6 +118,13 @@ fn receive(
 
 fn missing(entry: &ObjectEntry) -> ArchiveError {
     ArchiveError::NotFound { key: entry.describe(), expected: format!("{} bytes, {}", entry.bytes, entry.digest) }
+}
+
+/// Checks and decodes an object that is there inline.
+pub(crate) fn open_inline(entry: &ObjectEntry, content: Bytes, spill_dir: &Path) -> Result<PlainObject, ArchiveError> {
+    check_length(entry, content.len() as u64)?;
+    check_digest(entry, Digest::of(&content))?;
+    plain::decode(entry, Content::Memory(content), spill_dir)
 }
 
 fn check_length(entry: &ObjectEntry, found: u64) -> Result<(), ArchiveError> {

@@ -46,4 +46,4 @@ pub use manifest::{MANIFEST_TARGET_BYTES, MAX_MANIFEST_BYTES, Manifest, Manifest
 pub use object::{Encoding, ObjectEntry, Place, Role};
 pub use plain::PlainObject;
 pub use store::{Credentials, StoreOptions};
-pub use verify::{Problem, VerifiedSnapshot, VerifyError};
+pub use verify::{Problem, VerifiedSnapshot, VerifyError, check_part};

@@ -69,7 +69,17 @@ impl Archive {
         Ok(digest)
     }
 
+    /// A directory that is gone (a volume that isn't mounted, say) would be made anew by the put, and what is written there would be lost to
+    /// the archive. A bucket can't be made by a put.
+    async fn check_directory(&self) -> Result<(), ArchiveError> {
+        match self.inner.url.directory() {
+            Some(_) => self.check().await,
+            None => Ok(()),
+        }
+    }
+
     async fn put_once(&self, key: &ObjectKey, bytes: Bytes, digest: Digest) -> Result<(), ArchiveError> {
+        self.check_directory().await?;
         let path = key.path();
         let length = bytes.len() as u64;
         let mut mode = PutMode::Create;
@@ -104,6 +114,7 @@ impl Archive {
     }
 
     async fn put_in_pieces(&self, key: &ObjectKey, object: &EncodedObject) -> Result<(), ArchiveError> {
+        self.check_directory().await?;
         // An upload in pieces can't be made conditional, so look first.
         match self.found(key, object.bytes(), object.digest()).await? {
             Found::Same => return Ok(()),

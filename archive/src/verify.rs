@@ -1,7 +1,7 @@
 //! Proving a snapshot from the archive alone: every object's length and digest, the recorded messages against the counters, and the
 //! certificate.
 
-use std::{collections::BTreeMap, fmt, io::BufReader};
+use std::{collections::BTreeMap, fmt, io::BufReader, path::Path};
 
 use futures::{StreamExt, stream};
 use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, SeqRanges, SnapshotId, Violation, certificate};
@@ -10,8 +10,9 @@ use crate::{
     archive::Archive,
     channels::{ChannelRecord, ChannelsError, ChannelsReader},
     error::ArchiveError,
+    get::open_inline,
     manifest::{Manifest, Part},
-    object::{ObjectEntry, Role},
+    object::{ObjectEntry, Place, Role},
     plain::PlainObject,
 };
 
@@ -141,7 +142,8 @@ impl Archive {
     pub async fn verify_snapshot(&self, cluster: &ClusterName, snapshot: SnapshotId) -> Result<VerifiedSnapshot, VerifyError> {
         let failed = |problems| VerifyError { cluster: cluster.clone(), snapshot, problems };
         let manifest = self.read_manifest(cluster, snapshot).await.map_err(|error| failed(vec![Problem::Manifest(error)]))?;
-        let mut problems: Vec<Problem> = manifest.parts.iter().flat_map(|part| check_shape(&manifest, part)).collect();
+        let mut problems: Vec<Problem> =
+            manifest.parts.iter().flat_map(|part| check_shape(&manifest.cluster, manifest.snapshot, part)).collect();
         let objects: Vec<_> =
             manifest.parts.iter().flat_map(|part| part.objects.iter().map(move |object| (part, object))).collect();
         let found: Vec<Vec<Problem>> = stream::iter(objects.iter().map(|(part, object)| self.check_object(part, object)))
@@ -182,8 +184,31 @@ impl Archive {
     }
 }
 
+/// What can be told of a part without asking the store, before it is taken: one state, a `channels` object where messages were recorded, no
+/// key outside the snapshot; and of inline objects everything: length, digest, encoding, and the recorded messages against the counters.
+///
+/// Blocks on the processor for as long as decoding the inline objects takes, and on `spill_dir` for those of more than 1 MiB plain.
+///
+/// # Errors
+/// The first [`Problem`].
+pub fn check_part(cluster: &ClusterName, snapshot: SnapshotId, part: &Part, spill_dir: &Path) -> Result<(), Problem> {
+    check_shape(cluster, snapshot, part).into_iter().next().map_or(Ok(()), Err)?;
+    for object in &part.objects {
+        let Place::Inline(content) = &object.place else { continue };
+        let plain = open_inline(object, content.clone(), spill_dir).map_err(|error| Problem::Object {
+            member: part.member.clone(),
+            role: object.role,
+            error,
+        })?;
+        if object.role == Role::Channels {
+            compare_recorded(part, plain).into_iter().next().map_or(Ok(()), Err)?;
+        }
+    }
+    Ok(())
+}
+
 /// One state, at most one `channels` object (none only when nothing was recorded), and no key outside the snapshot.
-fn check_shape(manifest: &Manifest, part: &Part) -> Vec<Problem> {
+fn check_shape(cluster: &ClusterName, snapshot: SnapshotId, part: &Part) -> Vec<Problem> {
     let member = &part.member;
     let mut problems = Vec::new();
     let count = |role| part.objects.iter().filter(|object| object.role == role).count();
@@ -199,7 +224,7 @@ fn check_shape(manifest: &Manifest, part: &Part) -> Vec<Problem> {
         found => problems.push(wrong(Role::Channels, "one (for the recorded messages)", found)),
     }
     for object in &part.objects {
-        if let Some(key) = object.key().filter(|key| !key.belongs_to(&manifest.cluster, manifest.snapshot)) {
+        if let Some(key) = object.key().filter(|key| !key.belongs_to(cluster, snapshot)) {
             problems.push(Problem::ForeignKey { member: member.clone(), role: object.role, key: key.to_string() });
         }
     }

@@ -101,8 +101,9 @@ pub(crate) async fn register(
 /// Polls until the coordinator says that this process is done for, or the loop is dropped.
 pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mailbox>) {
     let Reporter { plane, cluster, member, incarnation, .. } = &reporter;
-    // Half a lease, so that one answer may get lost before it runs out.
-    let hold = MAX_HOLD.min(lease.length() / 2).max(Duration::from_millis(1));
+    // The lease counts from when a poll was asked, so an answer renews it for what its hold left over: with a quarter of a lease, two answers may get
+    // lost, or be late by half a lease, before it runs out.
+    let hold = MAX_HOLD.min(lease.length() / 4).max(Duration::from_millis(1));
     let margin = (lease.length() / 2).max(Duration::from_secs(1));
     let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
     let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });

@@ -1,4 +1,4 @@
-//! What is shown while the demo runs: live lines on a terminal, plain lines elsewhere, nothing but events with `--json`. All of it goes
+//! What is shown while the demo runs: live lines on a terminal, plain lines elsewhere, nothing with `--json`. All of it goes
 //! to standard error; standard output is for the outcome.
 
 use std::{
@@ -34,7 +34,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A view on standard error; with `quiet` (for `--json`) it shows what happens, but no lines that come again and again.
+    /// A view on standard error; with `quiet` (for `--json`) it shows nothing.
     pub(super) fn new(quiet: bool) -> Self {
         let terminal = (!quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
         Self { terminal, lines: Vec::new(), quiet, printed: Instant::now(), listed: None, snapshots: Vec::new() }
@@ -42,6 +42,9 @@ impl View {
 
     /// Says what happens.
     pub(super) fn say(&self, what: &str) {
+        if self.quiet {
+            return;
+        }
         match &self.terminal {
             // A terminal that takes no more output is no reason to end.
             Some(terminal) => drop(terminal.println(what)),
@@ -81,10 +84,10 @@ impl View {
         Ok(())
     }
 
-    /// Leaves the last lines where they are.
+    /// Takes the live lines away: what they showed is over.
     pub(super) fn end(&mut self) {
         for line in self.lines.drain(..) {
-            line.abandon();
+            line.finish_and_clear();
         }
     }
 }

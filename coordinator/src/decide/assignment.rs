@@ -73,7 +73,9 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
                 let (restore, snapshot, generation) = (restore.id, restore.snapshot, restore.generation);
                 return Ok(Wanted::Prepare { restore, snapshot, generation });
             }
-            RestoreState::Planned | RestoreState::Preparing => {
+            // Until all that takes is there, everybody goes on; what is done meanwhile is undone by the restore.
+            RestoreState::Planned => {}
+            RestoreState::Preparing => {
                 return wait(cluster.phase_reason.clone().unwrap_or_else(|| "a restore is under way".to_owned()));
             }
             RestoreState::Resuming | RestoreState::Completed | RestoreState::Failed => {}

@@ -94,6 +94,9 @@ proptest! {
             }
             world.report_all();
             world.commit(false);
+            if world.facts.is_calm() && world.facts.snapshots.is_empty() {
+                break;
+            }
         }
         prop_assert!(matches!(world.facts.cluster.phase, ClusterPhase::Running | ClusterPhase::Halted), "{:?}", world.facts.cluster);
         if world.facts.cluster.phase == ClusterPhase::Running {

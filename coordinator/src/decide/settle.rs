@@ -83,14 +83,19 @@ fn has_fallback(draft: &Draft<'_>) -> bool {
         || next.snapshots.iter().any(|s| s.state == SnapshotState::Committing && s.generation == next.cluster.generation)
 }
 
-/// A cluster that halted for want of a snapshot goes on when nothing is missing after all, or starts afresh when everybody did.
+/// A cluster that halted because of a loss goes on when nothing is missing after all; one that has no snapshot also starts afresh when
+/// everybody did.
 fn take_heart(draft: &mut Draft<'_>) {
-    if draft.next.cluster.halt != Some(HaltCause::NoSnapshot) {
-        return;
-    }
-    if everybody_started_again(draft) {
+    let no_snapshot = match draft.next.cluster.halt {
+        Some(HaltCause::NoSnapshot) => true,
+        Some(HaltCause::OnLoss) => false,
+        Some(HaltCause::RestoreFailed) | None => return,
+    };
+    if no_snapshot && everybody_started_again(draft) {
         start_generation(draft);
-    } else if draft.next.missing_members().next().is_none() || (has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest) {
+    } else if draft.next.missing_members().next().is_none()
+        || (no_snapshot && has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest)
+    {
         set_phase(draft, ClusterPhase::Running);
         let cluster = draft.next.cluster.name.clone();
         draft.audit_automatic("cluster.running", cluster, json!({ "generation": draft.next.cluster.generation }));

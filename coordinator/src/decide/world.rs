@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) all: BTreeMap<SnapshotId, SnapshotFacts>,
     /// Every generation that was ever allocated to a restore.
     generations: BTreeSet<Generation>,
+    /// The incarnations that prepare for each generation.
+    preparing: BTreeMap<Generation, BTreeMap<MemberName, Incarnation>>,
     ids: u128,
 }
 
@@ -69,7 +71,7 @@ impl World {
             latest_view: BTreeSet::new(),
             schedule: None,
         };
-        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), ids: 0 }
+        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), preparing: BTreeMap::new(), ids: 0 }
     }
 
     fn id(&mut self) -> Uuid {
@@ -134,6 +136,11 @@ impl World {
         if let Some(restore) = &decision.next.restore {
             let known = before.restore.as_ref().is_some_and(|r| r.id == restore.id && r.generation == restore.generation);
             assert!(known || self.generations.insert(restore.generation), "generation {} is used twice", restore.generation);
+        }
+        if let Some(restore) = decision.next.restore.as_ref().filter(|r| r.state == RestoreState::Preparing) {
+            let members: BTreeMap<_, _> = restore.members.iter().map(|(name, m)| (name.clone(), m.incarnation)).collect();
+            let known = self.preparing.entry(restore.generation).or_insert_with(|| members.clone());
+            assert_eq!(known, &members, "generation {} is prepared for by others than at first", restore.generation);
         }
         if before != &decision.next {
             let silent = decision.audit.is_empty() && before.cluster.phase != decision.next.cluster.phase;

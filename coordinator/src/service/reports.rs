@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent};
+use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 use tokio::sync::{mpsc, oneshot};
 
@@ -152,6 +153,7 @@ impl Service {
     ) -> Result<ReportAccepted, ServiceError> {
         let reporter = part::Reporter { cluster, member, incarnation };
         part::check(&reporter, &report).map_err(ServiceError::Invalid)?;
+        let report = check_inline(&reporter, report).await?;
         if report.objects.iter().any(|object| object.key().is_some()) {
             self.confirm_stored(&reporter.cluster, &report).await?;
         }
@@ -210,6 +212,27 @@ impl Service {
             answers.into_iter().for_each(|answer| drop(answer.send(result.clone())));
         }
     }
+}
+
+/// Beyond so many plain bytes, inline objects are checked on a thread that may block.
+const QUICK_BYTES: u64 = 64 << 10;
+
+/// Checks what a report holds itself: only what could be restored is committed.
+async fn check_inline(reporter: &part::Reporter, report: PartReport) -> Result<PartReport, ServiceError> {
+    let (cluster, snapshot) = (reporter.cluster.clone(), report.snapshot);
+    let plain = report.objects.iter().map(|object| object.plain_bytes).fold(0, u64::saturating_add);
+    let (member, incarnation) = (reporter.member.clone(), reporter.incarnation);
+    let check = move || {
+        let PartReport { objects, sent, received, recorded, .. } = &report;
+        let (objects, sent, received, recorded) = (objects.clone(), sent.clone(), received.clone(), recorded.clone());
+        let part = Part { member, incarnation, objects, sent, received, recorded };
+        let checked = stillframe_archive::check_part(&cluster, snapshot, &part, &std::env::temp_dir());
+        checked.map(|()| report).map_err(|problem| ServiceError::Invalid(problem.to_string()))
+    };
+    if plain <= QUICK_BYTES {
+        return check();
+    }
+    tokio::task::spawn_blocking(check).await.map_err(|_| ServiceError::Stopping)?
 }
 
 /// How many channels of one progress report are kept.

@@ -15,7 +15,7 @@ use stillframe_api::{
     cluster::{CreateCluster, OnLoss},
     schedule::PutSchedule,
 };
-use stillframe_protocol::name::ScheduleName;
+use stillframe_protocol::{Generation, name::ScheduleName};
 use url::Url;
 
 use crate::{Counts, member::Role};
@@ -32,9 +32,9 @@ pub struct JobArgs {
     /// The coordinator's URL (`stillframe dev` starts one).
     #[arg(long, env = "STILLFRAME_URL", default_value = "http://127.0.0.1:7700")]
     pub url: Url,
-    /// The cluster; a new one for each job.
-    #[arg(long, default_value = "wordcount")]
-    pub cluster: ClusterName,
+    /// The cluster, which no job may have used before; `wordcount-` and a number made from the time and the process unless told.
+    #[arg(long)]
+    pub cluster: Option<ClusterName>,
     /// How many splitters.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub splitters: u32,
@@ -73,6 +73,20 @@ pub enum JobError {
     /// The coordinator refused or can't be reached.
     #[error(transparent)]
     Coordinator(#[from] ClientError),
+    /// The cluster has run before: its members would go on from what another job left.
+    #[error("cluster {cluster} has run before, perhaps on other files; leave --cluster out, or name one that doesn't exist yet")]
+    Used {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// There is no member of that name to kill.
+    #[error(
+        "--kill names {member}, and there is no such member; expected source, splitter-1 to splitter-N or counter-1 to counter-N"
+    )]
+    NobodyToKill {
+        /// The name.
+        member: MemberName,
+    },
     /// A name can't be formed.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -92,6 +106,12 @@ pub enum JobError {
         /// What happened.
         what: String,
     },
+}
+
+/// For a name that no earlier job has.
+fn unix_seconds() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a number for a name; an example needs no time library for that")]
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Who is who.
@@ -130,15 +150,16 @@ struct Running {
 /// The members of a job; they end when it is dropped.
 struct Members<'a> {
     args: &'a JobArgs,
+    cluster: &'a ClusterName,
     cast: Cast,
     results: &'a Path,
     running: BTreeMap<MemberName, Running>,
 }
 
 impl<'a> Members<'a> {
-    fn start(args: &'a JobArgs, results: &'a Path) -> Result<Self, JobError> {
+    fn start(args: &'a JobArgs, cluster: &'a ClusterName, results: &'a Path) -> Result<Self, JobError> {
         let cast = Cast::new(args.splitters, args.counters)?;
-        let mut members = Self { args, cast: cast.clone(), results, running: BTreeMap::new() };
+        let mut members = Self { args, cluster, cast: cast.clone(), results, running: BTreeMap::new() };
         for (role, name) in cast.all() {
             let child = members.spawn(role, name)?;
             members.running.insert(name.clone(), Running { role, child, starts: 1 });
@@ -154,7 +175,7 @@ impl<'a> Members<'a> {
             Role::Counter => "counter",
         };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["member", "--url", self.args.url.as_str(), "--cluster", self.args.cluster.as_str()]);
+        command.args(["member", "--url", self.args.url.as_str(), "--cluster", self.cluster.as_str()]);
         command.args(["--member", name.as_str(), "--role", role, "--source", self.cast.source.as_str()]);
         for splitter in &self.cast.splitters {
             command.args(["--splitter", splitter.as_str()]);
@@ -227,17 +248,28 @@ pub async fn run(args: &JobArgs) -> Result<Counts, JobError> {
     }
     let results = tempfile::tempdir().map_err(|source| JobError::File { path: std::env::temp_dir(), source })?;
     let client = Client::new(args.url.as_str())?;
+    let cluster = match &args.cluster {
+        Some(cluster) => cluster.clone(),
+        None => ClusterName::new(format!("wordcount-{}-{}", unix_seconds(), std::process::id()))?,
+    };
     let create = CreateCluster {
-        name: args.cluster.clone(),
+        name: cluster.clone(),
         min_members: 1 + args.splitters + args.counters,
         snapshot_timeout: HumanDuration::from_millis(30_000),
         on_loss: OnLoss::RestoreLatest,
         archive_prefix: None,
     };
-    client.create_cluster(&create).await?;
+    let created = client.create_cluster(&create).await?;
+    if created.generation != Generation::default() {
+        return Err(JobError::Used { cluster });
+    }
     let schedule = PutSchedule { every: args.snapshot_every, timeout: None };
-    client.put_schedule(&args.cluster, &ScheduleName::new("wordcount")?, &schedule).await?;
-    let mut members = Members::start(args, results.path())?;
+    client.put_schedule(&cluster, &ScheduleName::new("wordcount")?, &schedule).await?;
+    let cast = Cast::new(args.splitters, args.counters)?;
+    if let Some((member, _)) = args.kill.iter().find(|(member, _)| cast.all().all(|(_, name)| name != member)) {
+        return Err(JobError::NobodyToKill { member: member.clone() });
+    }
+    let mut members = Members::start(args, &cluster, results.path())?;
     let began = Instant::now();
     let mut kills = args.kill.clone();
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -246,7 +278,7 @@ pub async fn run(args: &JobArgs) -> Result<Counts, JobError> {
         kills.retain(|(member, after)| began.elapsed() < *after || !members.kill(member));
         members.start_again_what_died()?;
         if let Some(counts) = members.results()? {
-            client.delete_schedule(&args.cluster, &ScheduleName::new("wordcount")?).await?;
+            client.delete_schedule(&cluster, &ScheduleName::new("wordcount")?).await?;
             return Ok(counts);
         }
     }

@@ -5,6 +5,7 @@ use sqlx::PgPool;
 use stillframe_protocol::{ClusterName, name::ScheduleName};
 
 use super::{
+    facts,
     json::{bigint, from_json},
     transaction::{Body, run},
     write::{only_store, statement},
@@ -71,21 +72,29 @@ pub(super) async fn delete(
     name: &ScheduleName,
     request_id: Option<String>,
 ) -> Result<bool, StoreError> {
-    let deleted = sqlx::query_scalar!(
-        r#"
+    let (cluster, name) = (cluster.clone(), name.clone());
+    let body: Body<bool> = Box::new(move |connection| {
+        let (cluster, name, request_id) = (cluster.clone(), name.clone(), request_id.clone());
+        Box::pin(async move {
+            // A slot that is being fired, under this lock, is fired first.
+            facts::lock(connection, &cluster).await?;
+            let deleted = sqlx::query_scalar!(
+                r#"
         WITH gone AS (DELETE FROM schedules WHERE cluster = $1 AND name = $2 RETURNING name),
              line AS (INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
                       SELECT $1, 'request', 'schedule.deleted', name, '{}', $3 FROM gone)
         SELECT count(*) AS "gone!" FROM gone
         "#,
-        cluster.as_str(),
-        name.as_str(),
-        request_id,
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(statement)?;
-    Ok(deleted > 0)
+                cluster.as_str(),
+                name.as_str(),
+                request_id,
+            )
+            .fetch_one(connection)
+            .await?;
+            Ok(deleted > 0)
+        })
+    });
+    run(pool, body).await.map_err(only_store)
 }
 
 /// Forgets slots a day after: by then no replica can still believe that one is due.
