@@ -98,12 +98,16 @@ pub(crate) async fn register(
     }
 }
 
+/// How long a poll is to be held. The lease counts from when a poll was asked, so its answer renews the lease for what the hold left of it: with a
+/// quarter, the next answer may be late by half a lease before it runs out.
+fn hold(lease: Duration) -> Duration {
+    MAX_HOLD.min(lease / 4).max(Duration::from_millis(1))
+}
+
 /// Polls until the coordinator says that this process is done for, or the loop is dropped.
 pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mailbox>) {
     let Reporter { plane, cluster, member, incarnation, .. } = &reporter;
-    // The lease counts from when a poll was asked, so an answer renews it for what its hold left over: with a quarter of a lease, two answers may get
-    // lost, or be late by half a lease, before it runs out.
-    let hold = MAX_HOLD.min(lease.length() / 4).max(Duration::from_millis(1));
+    let hold = hold(lease.length());
     let margin = (lease.length() / 2).max(Duration::from_secs(1));
     let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
     let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });
@@ -134,6 +138,19 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
             Err(ControlError::Away(reason)) => patience.wait(&reason).await,
             Err(ControlError::Fenced(why)) => return reporter.fenced(why),
             Err(ControlError::Refused(detail)) => return reporter.refused(detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_an_idle_cluster_the_next_answer_comes_long_before_the_lease_runs_out() {
+        for lease in [1, 5, 3600].map(Duration::from_secs) {
+            // Asked at 0 and answered after a hold; asked again at once, and answered after another: the lease began at 0.
+            assert!(2 * hold(lease) <= lease / 2, "{lease:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stillframe_archive::{Archive, ArchiveError, Encoding, Manifest, ObjectEntry, Problem, Role};
+use stillframe_archive::{Archive, ArchiveError, Digest, Encoding, Manifest, ObjectEntry, Part, Problem, Role};
 
 use crate::{
     fixture::{self, noise, ranges},
@@ -115,4 +115,27 @@ pub(crate) async fn everything_that_is_wrong_with_a_snapshot_is_found(place: Pla
 
     let missing = archive.verify_snapshot(&manifest.cluster, fixture::snapshot(2)).await.expect_err("not there");
     assert!(matches!(missing.problems[..], [Problem::Manifest(ArchiveError::NotFound { .. })]), "{missing}");
+}
+
+pub(crate) async fn a_part_that_could_not_be_restored_is_refused_before_it_is_taken(place: Place) {
+    let archive = place.archive().await;
+    let manifest = fixture::parts(&archive, "bank", 1).await;
+    let check = |part: &Part| stillframe_archive::check_part(&manifest.cluster, manifest.snapshot, part, place.spill.path());
+    manifest.parts.iter().for_each(|part| check(part).expect("sound"));
+
+    let inline = &manifest.parts[1];
+    let channels = inline.objects.iter().position(|object| object.role == Role::Channels).expect("a channels object");
+    let damages: [(&str, &dyn Fn(&mut Part)); 6] = [
+        ("no objects", &|part| part.objects.clear()),
+        ("a wrong digest", &|part| part.objects[0].digest = Digest::of(b"something else")),
+        ("a wrong plain length", &|part| part.objects[0].plain_bytes += 1),
+        ("a wrong encoding", &|part| part.objects[0].encoding = Encoding::Zstd),
+        ("messages recorded, and no channels object", &|part| drop(part.objects.remove(channels))),
+        ("other messages than it says", &|part| part.recorded[0].ranges = ranges(&[(18, 19)])),
+    ];
+    for (what, damage) in damages {
+        let mut part = inline.clone();
+        damage(&mut part);
+        check(&part).expect_err(what);
+    }
 }

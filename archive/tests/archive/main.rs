@@ -45,5 +45,11 @@ on_every_place! {
     damage::an_object_that_lies_about_its_plain_length_is_found,
     damage::a_sound_snapshot_is_verified_from_the_archive_alone,
     damage::everything_that_is_wrong_with_a_snapshot_is_found,
+    damage::a_part_that_could_not_be_restored_is_refused_before_it_is_taken,
     uncertain::writers_that_race_agree_on_one_content,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_went_away_is_not_silently_made_anew() {
+    writing::a_directory_that_went_away_is_not_silently_made_anew(Place::directory()).await;
 }

@@ -181,3 +181,19 @@ pub(crate) async fn nothing_of_a_deleted_snapshot_stays(place: Place) {
     let aborted = fixture::parts(&archive, "bank", 3).await;
     assert_eq!(archive.delete_snapshot(&aborted.cluster, aborted.snapshot).await.expect("deleted").objects, 2);
 }
+
+pub(crate) async fn a_directory_that_went_away_is_not_silently_made_anew(place: Place) {
+    let archive = place.archive().await;
+    let before = fixture::committed(&archive, "bank", 1).await;
+    let manifest = fixture::parts(&archive, "bank", 2).await;
+    let root = place.file("");
+    let away = root.with_extension("away");
+    std::fs::rename(&root, &away).expect("moved away");
+    let error = archive.write_manifest(&manifest).await.expect_err("written into nowhere");
+    assert!(!root.exists(), "made anew, though {error}");
+    std::fs::rename(&away, &root).expect("moved back");
+    archive.write_manifest(&manifest).await.expect("written");
+    for one in [before, manifest] {
+        archive.verify_snapshot(&one.cluster, one.snapshot).await.expect("whole");
+    }
+}

@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 use stillframe_api::{
     cluster::{ClusterPhase, OnLoss},
+    restore::RestoreState,
     snapshot::SnapshotState,
 };
 use stillframe_protocol::Generation;
 
-use super::{Refusal, world::World};
+use super::{Refusal, assignment, world::World};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -156,4 +157,31 @@ fn a_request_is_refused_with_the_name_of_who_is_lost() {
         Err(Refusal::MemberLost { members, .. }) => assert_eq!(members.len(), 1),
         other => panic!("expected a refusal, found {other:?}"),
     }
+}
+
+#[test]
+fn a_cluster_that_halted_because_of_a_loss_goes_on_when_the_member_is_there_after_all() {
+    let mut world = World::new(2, OnLoss::Halt);
+    (0..2).for_each(|n| world.register(n));
+    world.report_all();
+    world.commit(false);
+    world.lose(1);
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Halted);
+    world.regain(1, 1);
+    assert_eq!((world.facts.cluster.phase, world.facts.cluster.generation), (ClusterPhase::Running, Generation(1)));
+
+    world.lose(1);
+    world.register(1);
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Halted, "another incarnation has nothing of what was lost");
+}
+
+#[test]
+fn members_go_on_while_a_restore_still_waits_for_one_that_is_away() {
+    let mut world = running(2);
+    world.lose(1);
+    world.restore(0).expect("a restore");
+    assert_eq!(world.facts.restore.as_ref().map(|r| r.state), Some(RestoreState::Planned));
+    let (name, incarnation) = world.facts.members.values().map(|m| (m.name.clone(), m.incarnation)).next().expect("a member");
+    let wanted = assignment::wanted(&world.facts, &name, incarnation).expect("an assignment");
+    assert!(matches!(wanted, assignment::Wanted::Run { generation: Generation(1), .. }), "{wanted:?}");
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use stillframe_api::{
     ProblemCode,
-    agent::{MissingChannel, Report},
+    agent::{MissingChannel, Report, ReportEvent},
     cluster::ClusterPhase,
     snapshot::{AbortReason, AbortSnapshot, MemberPhase, SnapshotState, TakeSnapshot, Trigger},
 };
+use stillframe_archive::Digest;
 use stillframe_protocol::{Epoch, Incarnation, MemberName};
 
 use crate::{
@@ -188,4 +189,21 @@ async fn lists_are_paged_newest_first() {
         }
     }
     assert_eq!(epochs, vec![5, 4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_part_that_could_not_be_restored_is_refused() {
+    let world = World::start().await;
+    let agents = world.running(2).await;
+    agents[0].behave(|b| b.on_snapshot = OnSnapshot::Ignore);
+    let taken = world.take().await;
+    let (epoch, generation) = (taken.epoch.expect("an epoch"), taken.generation);
+    let ReportEvent::Part(sound) = part(taken.id, epoch, generation) else { unreachable!() };
+    let mut damaged = sound.clone();
+    damaged.objects[0].digest = Digest::of(b"something else");
+    let report = |event| world.client.report(&world.cluster, &agents[0].member, agents[0].incarnation, event);
+    let problem = refused(report(ReportEvent::Part(damaged)).await);
+    assert_eq!((problem.code, problem.status), (ProblemCode::InvalidRequest, 400));
+    assert!(report(ReportEvent::Part(sound)).await.expect("taken").relevant);
+    assert_eq!(world.ended(&taken).await.state, SnapshotState::Committed);
 }
