@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a part that isn't the last waits for others to go with it.
-const GATHER_FOR: Duration = Duration::from_millis(2);
+const GATHER_FOR: Duration = Duration::from_millis(5);
 
 /// How many bytes of inline objects a batch holds, about, so that a statement stays of reasonable size.
 const BATCH_BYTES: u64 = 16 << 20;
