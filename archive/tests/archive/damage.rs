@@ -125,7 +125,8 @@ pub(crate) async fn a_part_that_could_not_be_restored_is_refused_before_it_is_ta
 
     let inline = &manifest.parts[1];
     let channels = inline.objects.iter().position(|object| object.role == Role::Channels).expect("a channels object");
-    let damages: [(&str, &dyn Fn(&mut Part)); 6] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Part));
+    let damages: [Damage<'_>; 6] = [
         ("no objects", &|part| part.objects.clear()),
         ("a wrong digest", &|part| part.objects[0].digest = Digest::of(b"something else")),
         ("a wrong plain length", &|part| part.objects[0].plain_bytes += 1),
