@@ -19,7 +19,6 @@
 
 pub mod agent;
 pub mod application;
-mod backoff;
 pub mod capture;
 pub mod config;
 pub mod context;

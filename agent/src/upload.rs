@@ -25,12 +25,12 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
-    backoff::Backoff,
     capture::{Capture, CaptureKind},
     control::reporter::{Reported, Reporter},
     error::AgentError,
     spool::{Spool, SpoolError},
 };
+use stillframe_api::backoff::Backoff;
 
 /// Up to so many plain bytes, changing to a thread that may block would cost more than the work.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -269,7 +269,7 @@ impl Patience {
 
     pub(crate) async fn wait(&mut self, error: &ArchiveError) {
         tracing::debug!(%error, "the store is away; trying again");
-        tokio::time::sleep(self.backoff.next().min(self.deadline.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(self.backoff.next_wait().min(self.deadline.saturating_duration_since(Instant::now()))).await;
     }
 }
 

@@ -11,8 +11,10 @@
 //! | restores | [`restore`] |
 //! | what agents register, poll and report | [`agent`] |
 //! | the client | [`client`] |
+//! | how long to wait before trying again | [`backoff`] |
 
 pub mod agent;
+pub mod backoff;
 pub mod client;
 pub mod cluster;
 pub mod duration;

@@ -13,7 +13,7 @@ use stillframe_protocol::{ClusterName, SnapshotId};
 use uuid::Uuid;
 
 use crate::{
-    error::{ArchiveError, StoreFailure},
+    error::{ArchiveError, StoreCause, StoreFailure},
     key::{self, ObjectKey},
     location::ArchiveUrl,
     manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError},
@@ -68,14 +68,15 @@ impl Archive {
         if let Some(directory) = url.directory() {
             tokio::fs::create_dir_all(directory).await.map_err(|source| directory_failed(url, source))?;
         }
-        Self::create_on(store::open(url, options)?, url, options).await
+        Self::create_on(store::open(url, options).await?, url, options).await
     }
 
     /// Opens an archive that exists.
     ///
     /// # Errors
     /// [`ArchiveError::NotAnArchive`] when there is no archive, [`ArchiveError::NewerFormat`] when this version can't read it,
-    /// [`ArchiveError::Denied`] and [`ArchiveError::Unreachable`] as the store says.
+    /// [`ArchiveError::NoCredentials`] when S3 can't be asked at all, [`ArchiveError::Denied`] and [`ArchiveError::Unreachable`] as the store
+    /// says.
     pub async fn open(url: &ArchiveUrl) -> Result<Self, ArchiveError> {
         Self::open_with(url, &StoreOptions::default()).await
     }
@@ -90,7 +91,7 @@ impl Archive {
         {
             return Err(not_an_archive(url, "no such directory"));
         }
-        let store = store::open(url, options)?;
+        let store = store::open(url, options).await?;
         match read_format(&*store, url).await? {
             Some(id) => Ok(Self::new(store, url, id, options)),
             None => Err(not_an_archive(url, "none")),
@@ -274,7 +275,7 @@ fn directory_failed(url: &ArchiveUrl, source: std::io::Error) -> ArchiveError {
 
 /// What a store's error means where no key was asked for that may be missing.
 pub(crate) fn store_error(url: &ArchiveUrl, error: object_store::Error) -> ArchiveError {
-    let (failure, url, source) = (StoreFailure::of(&error), url.to_string(), error.into());
+    let (failure, url, source) = (StoreFailure::of(&error), url.to_string(), StoreCause::of(error));
     match failure {
         StoreFailure::Denied => ArchiveError::Denied { url, source },
         StoreFailure::Unsupported => ArchiveError::Unusable { url, source },

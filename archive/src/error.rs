@@ -1,6 +1,6 @@
 //! What can go wrong with an archive, and whether to try again.
 
-use std::{error::Error as StdError, io, path::PathBuf};
+use std::{error::Error as StdError, fmt, io, path::PathBuf};
 
 use uuid::Uuid;
 
@@ -115,6 +115,17 @@ pub enum ArchiveError {
         /// What happened.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// No credentials for S3 could be had. Nothing was asked of the store.
+    #[error(
+        "there are no credentials for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or run where a role gives \
+         them (asking for the role's said: {source})"
+    )]
+    NoCredentials {
+        /// The place.
+        url: String,
+        /// What asking for a role's credentials said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// The store or its settings can't do what an archive needs. Nothing was written.
     #[error("the store of {url} can't be used: {source}")]
     Unusable {
@@ -161,6 +172,7 @@ impl ArchiveError {
             | Self::NewerFormat { .. }
             | Self::NoBucket { .. }
             | Self::Denied { .. }
+            | Self::NoCredentials { .. }
             | Self::Unusable { .. }
             | Self::Location(_)
             | Self::Spill { .. } => false,
@@ -185,6 +197,41 @@ impl ArchiveError {
             | Self::Manifest { key, .. } => Some(key),
             _ => None,
         }
+    }
+}
+
+/// What a store's client said, told by its innermost cause: the layers around it speak of the client's own retries and requests, which
+/// nobody can do anything about. They are kept as the source.
+#[derive(Debug)]
+pub(crate) struct StoreCause(object_store::Error);
+
+/// As much of an answer's body as is repeated, in bytes.
+const MAX_CAUSE_BYTES: usize = 300;
+
+impl StoreCause {
+    pub(crate) fn of(error: object_store::Error) -> Box<dyn StdError + Send + Sync> {
+        Box::new(Self(error))
+    }
+}
+
+impl fmt::Display for StoreCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut innermost: &dyn StdError = &self.0;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        let line = innermost.to_string();
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.char_indices().map(|(at, _)| at).find(|at| *at >= MAX_CAUSE_BYTES) {
+            Some(end) => write!(f, "{}...", &line[..end]),
+            None => f.write_str(&line),
+        }
+    }
+}
+
+impl StdError for StoreCause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
     }
 }
 

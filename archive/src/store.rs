@@ -11,7 +11,7 @@ use object_store::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    error::ArchiveError,
+    error::{ArchiveError, StoreCause},
     location::{ArchiveUrl, LocationError, Place, S3Place},
 };
 
@@ -45,16 +45,23 @@ pub struct StoreOptions {
     pub spill_dir: Option<PathBuf>,
 }
 
-/// Opens the store at a place. A directory must exist.
-pub(crate) fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
-    let unusable = |source: object_store::Error| ArchiveError::Unusable { url: url.to_string(), source: source.into() };
+/// Opens the store at a place. A directory must exist, and for S3 there must be credentials.
+pub(crate) async fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+    let unusable = |source: object_store::Error| ArchiveError::Unusable { url: url.to_string(), source: StoreCause::of(source) };
     match &url.0 {
         // What is acknowledged must outlast a power failure, as it does on S3.
         Place::File { directory } => {
             Ok(Arc::new(LocalFileSystem::new_with_prefix(directory).map_err(unusable)?.with_fsync(true)))
         }
         Place::S3(place) => {
-            let store = s3(place, options)?.build().map_err(unusable)?;
+            let builder = s3(place, options)?;
+            let is_signed = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).is_none_or(|skip| skip != "true");
+            let store = builder.build().map_err(unusable)?;
+            if is_signed {
+                // Without any in the environment the machine's role is asked, which is away almost everywhere: better said now than with each object.
+                let asked = store.credentials().get_credential().await;
+                asked.map_err(|source| ArchiveError::NoCredentials { url: url.to_string(), source: StoreCause::of(source) })?;
+            }
             match place.prefix.as_str() {
                 "" => Ok(Arc::new(store)),
                 prefix => Ok(Arc::new(PrefixStore::new(store, prefix))),

@@ -217,7 +217,10 @@ fn of_start(error: &StartError) -> Exit {
 /// Whether the archive could be reached at all.
 fn of_archive(error: &ArchiveError) -> Exit {
     match error {
-        ArchiveError::Unreachable { .. } | ArchiveError::Denied { .. } | ArchiveError::NoBucket { .. } => Exit::Unreachable,
+        ArchiveError::Unreachable { .. }
+        | ArchiveError::Denied { .. }
+        | ArchiveError::NoCredentials { .. }
+        | ArchiveError::NoBucket { .. } => Exit::Unreachable,
         ArchiveError::Location(_) => Exit::Usage,
         ArchiveError::NotFound { .. }
         | ArchiveError::Truncated { .. }

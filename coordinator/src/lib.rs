@@ -19,7 +19,6 @@
 //! | what happens without a request | [`loops`] |
 //! | routes and problems | [`http`] |
 
-mod backoff;
 pub mod config;
 pub mod decide;
 pub mod http;

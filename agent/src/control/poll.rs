@@ -17,7 +17,8 @@ use super::{
     mailbox::{Mailbox, Target},
     reporter::Reporter,
 };
-use crate::{backoff::Backoff, error::AgentError};
+use crate::error::AgentError;
+use stillframe_api::backoff::Backoff;
 
 /// The longest hold that is asked for.
 const MAX_HOLD: Duration = Duration::from_secs(20);
@@ -56,7 +57,7 @@ impl Patience {
                 "the coordinator is away; trying again"
             );
         }
-        tokio::time::sleep(self.backoff.next()).await;
+        tokio::time::sleep(self.backoff.next_wait()).await;
     }
 
     fn is_away(&self) -> bool {

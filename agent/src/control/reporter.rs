@@ -12,7 +12,8 @@ use super::{
     ControlError, ControlPlane,
     mailbox::{End, Mailbox},
 };
-use crate::{backoff::Backoff, error::AgentError};
+use crate::error::AgentError;
+use stillframe_api::backoff::Backoff;
 
 /// How a report ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Reporter {
                 Ok(accepted) if accepted.relevant => return Reported::Accepted,
                 Ok(_) => return Reported::Irrelevant,
                 Err(ControlError::Away(reason)) => {
-                    let wait = backoff.next();
+                    let wait = backoff.next_wait();
                     if until.is_some_and(|until| Instant::now() + wait >= until) {
                         tracing::warn!(%reason, "a report was given up: the coordinator can't be reached");
                         return Reported::GivenUp;

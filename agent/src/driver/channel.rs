@@ -6,7 +6,8 @@ use stillframe_protocol::{Incarnation, Unacknowledged};
 use tokio::task::AbortHandle;
 
 use super::outbox::Outbox;
-use crate::{backoff::Backoff, config::Limits, link::Connection};
+use crate::{config::Limits, link::Connection};
+use stillframe_api::backoff::Backoff;
 
 /// The sending end of a channel me -> peer.
 #[derive(Debug)]

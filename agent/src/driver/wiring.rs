@@ -143,7 +143,7 @@ impl Live {
     fn retry_later(&mut self, peer: MemberId, reason: &str) {
         let Some(channel) = self.outgoing.get_mut(&peer) else { return };
         let now = Instant::now();
-        let retry_at = now + channel.backoff.next();
+        let retry_at = now + channel.backoff.next_wait();
         let since = *channel.failing_since.get_or_insert(now);
         let (to, failing_ms) = (self.directory.name(peer), now.duration_since(since).as_millis() as u64);
         if failing_ms >= 1000 {

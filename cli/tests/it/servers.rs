@@ -19,8 +19,39 @@ fn a_database_that_cannot_be_reached_exits_5_without_its_password() {
     let archive = dir.path().to_str().expect("UTF-8");
     let url = "postgres://me:hunter2@127.0.0.1:1/x";
     let ran = run(&["coordinator", "--database-url", url, "--archive", archive, "--listen", "127.0.0.1:0"]).exits(5);
-    let ran = ran.says(&["127.0.0.1:1/x", "--database-url"]);
+    let ran = ran.says(&["127.0.0.1:1/x", "--database-url", "refused"]);
     assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_exist_is_told_from_one_that_is_away() {
+    let database = TestDatabase::create().await;
+    let (before, name) = database.url().rsplit_once('/').expect("a URL with a database");
+    let url = format!("{before}/{}", name.replacen(|_| true, "no", 1));
+    let ran = blocking(move || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let archive = dir.path().to_str().expect("UTF-8");
+        run(&["coordinator", "--database-url", &url, "--archive", archive, "--listen", "127.0.0.1:0"])
+    });
+    ran.await.exits(5).says(&["does not exist", "3D000", "--database-url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_without_credentials_says_which_variables_to_set() {
+    let database = TestDatabase::create().await;
+    let url = database.url().to_owned();
+    let ran = blocking(move || {
+        let archive = "s3://bucket?endpoint=http://127.0.0.1:1&allow_http=true&region=us-east-1";
+        let mut command = stillframe(&["coordinator", "--database-url", &url, "--archive", archive, "--listen", "127.0.0.1:0"]);
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE"] {
+            command.env_remove(name);
+        }
+        // The machine's role is asked for at an address where nothing is.
+        command.env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1");
+        finish(command.spawn().expect("the command can be started"))
+    });
+    let ran = ran.await.exits(5).says(&["s3://bucket", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "refused"]);
+    assert!(!ran.stderr.contains("max_retries") && !ran.stderr.contains("Generic"), "{ran:?}");
 }
 
 #[test]
@@ -50,7 +81,8 @@ async fn a_bucket_that_cannot_be_reached_exits_5() {
         command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "hunter2");
         finish(command.spawn().expect("the command can be started"))
     });
-    let ran = ran.await.exits(5).says(&["s3://bucket"]);
+    let ran = ran.await.exits(5).says(&["s3://bucket", "refused"]);
+    assert!(!ran.stderr.contains("max_retries") && !ran.stderr.contains("Generic"), "{ran:?}");
     assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
 }
 

@@ -17,10 +17,8 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    backoff::Backoff,
-    service::{Service, ServiceError, registry::Suspicion},
-};
+use crate::service::{Service, ServiceError, registry::Suspicion};
+use stillframe_api::backoff::Backoff;
 
 mod commit;
 mod deadlines;
@@ -72,7 +70,7 @@ where
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(name, %error, "can't go on; trying again until it can");
                     }
-                    backoff.next()
+                    backoff.next_wait()
                 }
             },
             () = service.stopping.cancelled() => return,

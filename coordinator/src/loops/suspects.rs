@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::{
-    backoff::Backoff,
     decide::member::Evidence,
     service::{Service, registry::Suspicion},
 };
+use stillframe_api::backoff::Backoff;
 
 pub(super) async fn run(service: Arc<Service>, mut suspicions: mpsc::UnboundedReceiver<Suspicion>) {
     loop {

@@ -8,13 +8,13 @@ use stillframe_protocol::{PartCounters, SnapshotId, ViewMember, certificate};
 
 use super::{Caller, Service, ServiceError, lock};
 use crate::{
-    backoff::Backoff,
     decide::{
         Facts,
         snapshot::{self, Verdict},
     },
     store::{CompleteSnapshot, Scope},
 };
+use stillframe_api::backoff::Backoff;
 
 /// From how many parts on the certificate is verified on a thread of its own.
 pub(super) const MANY_PARTS: usize = 64;

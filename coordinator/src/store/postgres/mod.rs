@@ -16,7 +16,7 @@ use std::{str::FromStr, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{
-    Connection, PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use stillframe_api::cluster::CreateCluster;
@@ -51,6 +51,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 /// How long a request waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection that was idle for longer is tried out before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 
@@ -72,12 +75,15 @@ impl PostgresStore {
             ("lock_timeout", "5s"),
             ("statement_timeout", "15s"),
             ("idle_in_transaction_session_timeout", "15s"),
-            // Our statements look rows up by key, so one plan does for all parameters: planning them each time would cost more than running them.
-            ("plan_cache_mode", "force_generic_plan"),
             ("jit", "off"),
             // Every query here goes by a key, so one plan serves all arguments; planning anew would cost more than most of them.
             ("plan_cache_mode", "force_generic_plan"),
         ]);
+        // The pool only says that it had no connection in time; one connection of its own says why.
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| format!("it didn't answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
+        let first = first.map_err(|error| sqlstate::describe(&error))?;
+        first.close().await.map_err(|error| sqlstate::describe(&error))?;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections.max(2))
             .acquire_timeout(ACQUIRE_TIMEOUT)
