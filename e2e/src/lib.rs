@@ -3,6 +3,7 @@
 //! | to find | look in |
 //! | --- | --- |
 //! | an S3 server over HTTP, and a gate that holds or fails requests | [`s3`] |
+//! | the network between processes, and its weather | [`proxy`] |
 //! | processes: starting, freezing, killing, and what they logged | [`process`] |
 //! | one test's world: database, bucket, coordinator, members | [`world`] |
 //! | waiting for a condition | [`wait`] |
@@ -15,6 +16,7 @@
 //! a name that Cargo builds for the tests of this package.
 
 pub mod process;
+pub mod proxy;
 pub mod s3;
 pub mod wait;
 pub mod world;

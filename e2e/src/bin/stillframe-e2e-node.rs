@@ -1,24 +1,7 @@
-//! `stillframe`, under a name that Cargo builds for the tests of this package. The same code, but it ends with the test that started it.
+//! `stillframe`, under a name that Cargo builds for the tests of this package.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    end_with_parent();
-    stillframe::main()
+    stillframe_e2e::process::node::main()
 }
-
-/// Asks the system to kill this process when its parent ends, so that a test run that is killed leaves nothing behind.
-#[cfg(target_os = "linux")]
-fn end_with_parent() {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-
-    let Some(parent) = std::env::var(stillframe_e2e::process::PARENT).ok().and_then(|id| id.parse::<i32>().ok()) else { return };
-    let asked = set_parent_process_death_signal(Some(Signal::KILL));
-    // The parent may have ended before it was asked.
-    if asked.is_err() || getppid().is_none_or(|id| id.as_raw_pid() != parent) {
-        std::process::exit(1);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn end_with_parent() {}

@@ -147,11 +147,8 @@ impl Drop for Process {
             return;
         }
         // A panic is a bug, also where the process survived it and the test noticed nothing.
-        let said = self.stderr.since(0);
-        let panic = said.lines().position(|line| line.contains("panicked at"));
-        if let Some(line) = panic {
-            let lines: Vec<&str> = said.lines().skip(line).take(5).collect();
-            panic!("{} has panicked: {}", self.name, lines.join("\n"));
+        if let Some(said) = self.stderr.panic() {
+            panic!("{} has panicked: {said}", self.name);
         }
     }
 }

@@ -54,6 +54,14 @@ impl Log {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// What a panic has said, over all the lives of the process.
+    #[must_use]
+    pub fn panic(&self) -> Option<String> {
+        let said = self.since(0);
+        let line = said.lines().position(|line| line.contains("panicked at"))?;
+        Some(said.lines().skip(line).take(5).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The last few lines.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -1,6 +1,7 @@
 //! A member of the bank.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
 };
@@ -26,6 +27,8 @@ pub struct MemberSettings {
     pub transfers_per_second: u32,
     /// Bytes that make its state large.
     pub ballast_bytes: usize,
+    /// Where it listens for other members and what those dial; any free port, dialled as it is, when none.
+    pub listen: Option<(SocketAddr, SocketAddr)>,
     /// The archive's credentials, and whatever else is to be in the environment.
     pub environment: Vec<(String, String)>,
 }
@@ -119,6 +122,9 @@ impl MemberProcess {
             .args(["--status", "--end-with-stdin"])
             .env("STILLFRAME_LOG", "info")
             .envs(settings.environment.iter().map(|(name, value)| (name, value)));
+        if let Some((listen, advertise)) = settings.listen {
+            command.args(["--listen", &listen.to_string(), "--advertise", &advertise.to_string()]);
+        }
         self.process = Some(Process::start(&format!("{}-{}", self.name, self.lives), &self.directory, &mut command));
     }
 
@@ -126,6 +132,12 @@ impl MemberProcess {
     #[must_use]
     pub fn status(&self) -> Option<MemberStatus> {
         self.process().last_printed(read)
+    }
+
+    /// Whether it was started and hasn't been killed since.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Everything that this process has said of itself, oldest first.

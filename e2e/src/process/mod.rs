@@ -7,11 +7,13 @@
 //! | [`port`] | ports that nobody else takes while a process is down |
 //! | [`coordinator`] | a coordinator replica |
 //! | [`member`] | a member of the bank |
+//! | [`node`] | the product's program, under a name of the tests' |
 
 pub mod child;
 pub mod coordinator;
 pub mod log;
 pub mod member;
+pub mod node;
 pub mod port;
 
 pub use child::Process;
@@ -20,7 +22,7 @@ pub use member::MemberProcess;
 
 use std::{path::Path, process::Command};
 
-/// The environment variable that holds the process id of the test; see `stillframe-e2e-node`.
+/// The environment variable that holds the process id of the test; see [`node`].
 pub const PARENT: &str = "STILLFRAME_E2E_PARENT";
 
 /// A command that runs this program with nothing in its environment that would tell it about a database, an archive or a coordinator.

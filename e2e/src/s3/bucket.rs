@@ -1,6 +1,6 @@
 //! One test's bucket (or prefix): its URL, its credentials, and hands that tamper with its objects.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -125,15 +125,23 @@ impl Bucket {
     ///
     /// When the bucket can't be listed.
     pub async fn keys(&self, part: &str) -> Vec<String> {
+        self.written(part).await.into_keys().collect()
+    }
+
+    /// The same, with the time at which each was written, in milliseconds since 1970; some stores keep whole seconds only.
+    ///
+    /// # Panics
+    ///
+    /// When the bucket can't be listed.
+    pub async fn written(&self, part: &str) -> BTreeMap<String, i64> {
         let prefix = Path::from(self.access.prefix.as_str());
         let objects: Vec<_> = self.store.list(Some(&prefix)).try_collect().await.expect("the bucket can't be listed");
-        let mut keys: Vec<String> = objects
+        let key = |path: &Path| path.as_ref().strip_prefix(&format!("{}/", self.access.prefix)).map(str::to_owned);
+        objects
             .into_iter()
-            .filter_map(|object| object.location.as_ref().strip_prefix(&format!("{}/", self.access.prefix)).map(str::to_owned))
-            .filter(|key| key.contains(part))
-            .collect();
-        keys.sort();
-        keys
+            .filter_map(|object| Some((key(&object.location)?, object.last_modified.timestamp_millis())))
+            .filter(|(key, _)| key.contains(part))
+            .collect()
     }
 
     /// An object's bytes.

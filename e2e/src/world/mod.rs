@@ -79,6 +79,7 @@ impl World {
                 initial: INITIAL,
                 transfers_per_second: options.transfers_per_second,
                 ballast_bytes: options.ballast_bytes,
+                listen: None,
                 environment: world.bucket.environment(),
             };
             let name = name.parse().expect("a member's name");

@@ -27,6 +27,9 @@ pub struct MemberArgs {
     /// Where to take connections of other members; port 0 lets the system choose.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// What the other members dial, host:port, when that isn't the address listened on.
+    #[arg(long)]
+    pub advertise: Option<String>,
     /// How many accounts this member holds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub accounts: u32,
@@ -88,6 +91,7 @@ async fn member(args: MemberArgs) -> Result<(), stillframe_agent::AgentError> {
     let teller = Teller::new(ledger, args.transfers_per_second, Arc::clone(&counters));
     let mut config = AgentConfig::new(args.coordinator, args.cluster, args.member.clone());
     config.listen = args.listen;
+    config.advertise = args.advertise;
     let agent = Agent::new(config, teller);
     if args.status {
         let status = agent.status();

@@ -1,0 +1,23 @@
+//! No process has panicked: a panic is a bug, also where the process survived it.
+
+use std::path::Path;
+
+use stillframe_e2e::process::log::Log;
+
+/// What the processes whose logs are in this directory have said when they panicked.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn panics(logs: &Path) -> Result<Vec<String>, String> {
+    let unreadable = |error: std::io::Error| format!("{}: {error}", logs.display());
+    let mut panics = Vec::new();
+    for entry in std::fs::read_dir(logs).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "err")
+            && let Some(said) = Log::new(path.clone()).panic()
+        {
+            panics.push(format!("{} has panicked: {said}", path.display()));
+        }
+    }
+    Ok(panics)
+}
