@@ -10,6 +10,8 @@ use url::Url;
 use crate::{
     HumanDuration, Page, Problem,
     agent::{Assignment, AssignmentQuery, Register, Registered, Report, ReportAccepted, ReportEvent},
+    audit::{AuditRow, ExportAudit, ListAudit, VerifyAudit},
+    chain::AuditVerification,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
     restore::{Restore, StartRestore},
     schedule::{PutSchedule, Schedule},
@@ -21,6 +23,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest the coordinator holds an answer for `wait`.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How long exporting or verifying the whole audit may take besides.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +273,22 @@ impl Client {
         self.get_held(&["v1", "restores", &id.to_string()], &query, held).await
     }
 
+    /// Lists rows of the audit, newest first.
+    pub async fn list_audit(&self, query: &ListAudit) -> Result<Page<AuditRow>> {
+        self.get_held(&["v1", "audit"], query, Duration::ZERO).await
+    }
+
+    /// Exports whole chains of the audit, a row a line.
+    pub async fn export_audit(&self, query: &ExportAudit) -> Result<Lines> {
+        let response = self.send(Method::GET, &["v1", "audit", "export"], Some(query), None::<&()>, EXPORT_TIMEOUT).await?;
+        Ok(Lines { client: self.clone(), response, read: Vec::new() })
+    }
+
+    /// Looks whether chains of the audit are as they were written.
+    pub async fn verify_audit(&self, query: &VerifyAudit) -> Result<AuditVerification> {
+        self.get_held(&["v1", "audit", "verify"], query, EXPORT_TIMEOUT).await
+    }
+
     /// Registers a process as a member. For agents.
     pub async fn register(&self, cluster: &ClusterName, request: &Register) -> Result<Registered> {
         self.post(&["v1", "clusters", cluster.as_str(), "members"], request).await
@@ -305,6 +326,46 @@ impl Client {
             Ok(problem) => ClientError::Refused(Box::new(problem)),
             Err(error) => ClientError::NotStillframe { url, status: status.as_u16(), reason: error.to_string() },
         })
+    }
+}
+
+/// An answer that comes line by line.
+#[derive(Debug)]
+pub struct Lines {
+    client: Client,
+    response: Response,
+    /// What has come and isn't a whole line yet.
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line without its end; nothing after the last.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when the answer is cut off: what has come isn't the whole.
+    pub async fn next_line(&mut self) -> Result<Option<String>> {
+        let mut looked_at = 0;
+        loop {
+            if let Some(end) = self.read[looked_at..].iter().position(|byte| *byte == b'\n') {
+                let line = self.read.drain(..=looked_at + end).collect::<Vec<_>>();
+                return self.text(&line[..line.len() - 1]).map(Some);
+            }
+            looked_at = self.read.len();
+            match self.response.chunk().await.map_err(|e| self.client.unreachable(&e))? {
+                Some(chunk) => self.read.extend_from_slice(&chunk),
+                None if self.read.is_empty() => return Ok(None),
+                None => {
+                    let last = std::mem::take(&mut self.read);
+                    return self.text(&last).map(Some);
+                }
+            }
+        }
+    }
+
+    fn text(&self, line: &[u8]) -> Result<String> {
+        let (url, status) = (self.response.url().clone(), self.response.status().as_u16());
+        let text = std::str::from_utf8(line).map(str::to_owned);
+        text.map_err(|error| ClientError::NotStillframe { url, status, reason: error.to_string() })
     }
 }
 

@@ -9,12 +9,15 @@
 //! | snapshots and why they were aborted | [`snapshot`] |
 //! | schedules | [`schedule`] |
 //! | restores | [`restore`] |
+//! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
 //! | what agents register, poll and report | [`agent`] |
 //! | the client | [`client`] |
 //! | how long to wait before trying again | [`backoff`] |
 
 pub mod agent;
+pub mod audit;
 pub mod backoff;
+pub mod chain;
 pub mod client;
 pub mod cluster;
 pub mod duration;

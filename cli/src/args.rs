@@ -5,8 +5,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        cluster::ClusterCommand, dev::DevArgs, member::MemberCommand, restore::RestoreCommand, schedule::ScheduleCommand,
-        snapshot::SnapshotCommand,
+        audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, member::MemberCommand, restore::RestoreCommand,
+        schedule::ScheduleCommand, snapshot::SnapshotCommand,
     },
     demo::DemoArgs,
     exit::EXIT_CODES_HELP,
@@ -68,6 +68,12 @@ pub enum Command {
         #[command(subcommand)]
         command: ScheduleCommand,
     },
+    /// See who did what, and verify that nobody has changed the record
+    Audit {
+        /// What to do with the audit.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -124,6 +130,8 @@ mod tests {
             (&["cluster", "create", "bank", "--min-members", "0"], "1..=10000"),
             (&["cluster", "create", "bank", "--min-members", "1", "--on-loss", "panic"], "restore-latest"),
             (&["dev", "--listen", "example"], "127.0.0.1:7700"),
+            (&["audit", "list", "--since", "yesterday"], "invalid value"),
+            (&["audit", "verify", "--head", "7:x"], "<seq>:<64"),
             (&["nonsense"], "unrecognized subcommand"),
         ] {
             let error = refused(words);

@@ -99,6 +99,10 @@ fn carry_out(command: Command, log: &LogArgs, out: &mut Output) -> Result<Exit, 
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::schedule::run(command, out)).map(done)
         }
+        Command::Audit { command } => {
+            log.start("warn")?;
+            runtime(Builder::new_current_thread())?.block_on(commands::audit::run(command, out)).map(done)
+        }
         Command::Completions { shell } => commands::completions::run(shell, out).map(done),
         // `main` has carried it out: it brings a runtime of its own.
         Command::DemoMember(_) => Ok(Exit::Ok),

@@ -1,5 +1,6 @@
 //! The command as its callers see it: exit codes, messages, JSON. One binary, so that it links once.
 
+mod audit;
 mod bad_input;
 mod closed_pipe;
 mod dev;

@@ -33,6 +33,8 @@ pub struct Audit {
     pub action: &'static str,
     /// To what: an id or a name.
     pub subject: String,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
     /// More.
     pub detail: Value,
 }
@@ -73,12 +75,14 @@ impl<'a> Draft<'a> {
 
     /// Adds a line to the audit, under the name of whoever acts.
     pub fn audit(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
-        self.audit.push(Audit { actor: self.occasion.actor.clone(), action, subject: subject.to_string(), detail });
+        let actor = self.occasion.actor.clone();
+        self.audit.push(Audit { actor, action, subject: subject.to_string(), reason: reason(&detail), detail });
     }
 
     /// Adds a line to the audit for something that the coordinator does by itself.
     pub fn audit_automatic(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
-        self.audit.push(Audit { actor: "coordinator".to_owned(), action, subject: subject.to_string(), detail });
+        let actor = "coordinator".to_owned();
+        self.audit.push(Audit { actor, action, subject: subject.to_string(), reason: reason(&detail), detail });
     }
 
     /// Does what follows by itself, raises the revisions where agents must know, and is done.
@@ -105,6 +109,13 @@ impl Decision {
     pub fn nothing(facts: &Facts) -> Self {
         Self { next: facts.clone(), audit: Vec::new() }
     }
+}
+
+/// Why, as the detail has it: its `why` or `reason`, or the sentence of an abort or a failure.
+fn reason(detail: &Value) -> Option<String> {
+    let abort = || detail.get("abort").and_then(|abort| abort.get("detail"));
+    let why = ["why", "reason", "detail"].into_iter().find_map(|name| detail.get(name)).or_else(abort);
+    why.and_then(Value::as_str).map(str::to_owned)
 }
 
 fn peers(facts: &Facts) -> impl Iterator<Item = (&MemberName, u64, &str)> {

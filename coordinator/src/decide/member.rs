@@ -35,9 +35,13 @@ pub fn register(facts: &Facts, occasion: &Occasion, registration: &Registration)
     if let Some(member) = draft.next.members.get_mut(name)
         && member.instance == *instance
     {
+        let (was, moved, incarnation) = (member.state, member.address != *address, member.incarnation);
         member.state = Presence::Live;
         member.lease_expires_at = lease_expires_at;
         member.address.clone_from(address);
+        if was == Presence::Lost || moved {
+            draft.audit("member.returned", name, json!({ "incarnation": incarnation, "address": address }));
+        }
         return Ok(draft.decide());
     }
     let (member_id, incarnation, standing) = match draft.next.members.get(name) {

@@ -142,10 +142,10 @@ impl World {
             let known = self.preparing.entry(restore.generation).or_insert_with(|| members.clone());
             assert_eq!(known, &members, "generation {} is prepared for by others than at first", restore.generation);
         }
-        if before != &decision.next {
-            let silent = decision.audit.is_empty() && before.cluster.phase != decision.next.cluster.phase;
-            assert!(!silent, "a change of phase without its line in the audit");
-        }
+        assert!(
+            states(before) == states(&decision.next) || !decision.audit.is_empty(),
+            "a change of state without its line in the audit"
+        );
         // Whoever's orders change must hear of it.
         for (name, member) in &decision.next.members {
             let orders = |facts: &Facts| wanted(facts, name, member.incarnation).ok();
@@ -301,6 +301,15 @@ impl World {
             assert_eq!(phases(now), phases(&before), "a word of a burned generation counted");
         }
     }
+}
+
+/// Everything whose change the audit has to tell.
+fn states(facts: &Facts) -> impl PartialEq {
+    let member = |m: &MemberFacts| (m.incarnation, m.state, m.standing, m.generation, m.address.clone());
+    let members: Vec<_> = facts.members.values().map(member).collect();
+    let snapshots: Vec<_> = facts.snapshots.iter().map(|s| (s.id, s.state)).collect();
+    let restore = facts.restore.as_ref().map(|r| (r.id, r.state, r.generation));
+    (facts.cluster.phase, facts.cluster.generation, members, snapshots, restore)
 }
 
 fn may_become(old: SnapshotState, new: SnapshotState) -> bool {

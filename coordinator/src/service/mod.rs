@@ -9,6 +9,7 @@
 //! | what agents poll and report | [`assignments`], [`reports`] |
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing | [`commit`] |
+//! | the audit | [`audit`] |
 //! | archives by cluster | [`archives`] |
 //! | facts as answers | [`answers`] |
 //! | whether this replica can serve | [`health`] |
@@ -31,6 +32,7 @@ use crate::store::Store;
 pub mod answers;
 pub mod archives;
 pub mod assignments;
+pub mod audit;
 pub mod clusters;
 pub mod commit;
 pub mod error;

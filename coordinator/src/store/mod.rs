@@ -3,7 +3,7 @@
 //! | to find | look in |
 //! | --- | --- |
 //! | what can go wrong | [`error`] |
-//! | what is read for answers | [`rows`] |
+//! | what is read for answers | [`rows`], [`audit`] |
 //! | reports in batches | [`reports`] |
 //! | the one dialect | [`postgres`] |
 
@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use stillframe_api::{cluster::CreateCluster, snapshot::SnapshotState};
+use stillframe_api::{audit::AuditRow, cluster::CreateCluster, snapshot::SnapshotState};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
@@ -21,11 +21,13 @@ use crate::decide::{
     schedule::Slot,
 };
 
+pub mod audit;
 pub mod error;
 pub mod postgres;
 pub mod reports;
 pub mod rows;
 
+pub use audit::{AuditEntry, AuditFilter, AuditHead};
 pub use error::{StoreError, TransactError};
 pub use reports::{CompleteSnapshot, PartRow, ProgressRow, Taken};
 pub use rows::{ClusterRow, MemberRow, RestoreRow, ScheduleRow, SnapshotRow};
@@ -191,6 +193,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// A restore.
     async fn restore(&self, restore: RestoreId) -> Result<Option<RestoreRow>, StoreError>;
+
+    /// Rows of the audit, newest first.
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// The newest row of each chain of the audit, or of one: that of a cluster.
+    async fn audit_heads(&self, cluster: Option<&ClusterName>) -> Result<Vec<AuditHead>, StoreError>;
+
+    /// The rows of one chain of the audit with numbers above `after` and up to `last`, in order; so many at most.
+    async fn audit_chain(
+        &self,
+        cluster: Option<&ClusterName>,
+        after: u64,
+        last: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError>;
 
     /// Sets a schedule.
     async fn put_schedule(

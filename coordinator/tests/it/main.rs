@@ -3,6 +3,7 @@
 mod agent;
 mod harness;
 
+mod audit;
 mod bad_input;
 mod drift;
 mod loss;

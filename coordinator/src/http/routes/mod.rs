@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::service::Service;
 
 pub mod agent;
+pub mod audit;
 pub mod clusters;
 pub mod health;
 pub mod restores;
@@ -20,5 +21,6 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Service>> {
         .merge(snapshots::routes())
         .merge(schedules::routes())
         .merge(restores::routes())
+        .merge(audit::routes())
         .merge(agent::routes())
 }

@@ -2,37 +2,37 @@
 //!
 //! | to find | look in |
 //! | --- | --- |
-//! | connecting and migrating | here |
+//! | connecting and migrating, and the role that serves requests | [`connect`], [`role`] |
 //! | the one way to run a transaction | [`transaction`] |
 //! | what an SQLSTATE means | [`sqlstate`] |
 //! | a transition: reading facts, writing the difference | [`facts`], [`write`] |
 //! | a transition on remembered facts, in one statement | [`remembered`] |
 //! | reports in batches | [`reports`] |
 //! | leases, deadlines, schedules, leftovers | [`leases`], [`due`], [`schedules`] |
-//! | answers | [`read`] |
+//! | answers | [`read`], [`audit`] |
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::{
-    Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use stillframe_api::cluster::CreateCluster;
+use sqlx::PgPool;
+use stillframe_api::{audit::AuditRow, cluster::CreateCluster};
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
 use super::{
-    ClusterRow, CompleteSnapshot, Due, LeaseKey, Leftover, MemberRow, NewSchedule, PartRow, ProgressRow, RestoreRow, Rule,
-    ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store, StoreError, Taken, TransactError, Transition,
+    AuditEntry, AuditFilter, AuditHead, ClusterRow, CompleteSnapshot, Due, LeaseKey, Leftover, MemberRow, NewSchedule, PartRow,
+    ProgressRow, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store, StoreError, Taken, TransactError,
+    Transition,
 };
 use crate::decide::{
     Decision, Facts,
     facts::{ClusterFacts, ScheduleFacts},
 };
 
+mod audit;
+mod connect;
 mod due;
 mod facts;
 mod json;
@@ -40,22 +40,16 @@ mod leases;
 mod read;
 mod remembered;
 mod reports;
+mod role;
 mod schedules;
 mod sqlstate;
 mod transaction;
 mod write;
 
+pub use role::SERVING_ROLE;
+
 /// The migrations, embedded.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
-
-/// How long a request waits for a connection before it is told that the database is away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long the first connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A connection that was idle for longer is tried out before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 
 /// A pool of connections to one database.
 #[derive(Debug, Clone)]
@@ -64,50 +58,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects and migrates.
-    ///
-    /// # Errors
-    /// What is wrong with the database, in a sentence.
-    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, String> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| error.to_string())?;
-        let options = options.application_name("stillframe coordinator").options([
-            ("TimeZone", "UTC"),
-            ("lock_timeout", "5s"),
-            ("statement_timeout", "15s"),
-            ("idle_in_transaction_session_timeout", "15s"),
-            ("jit", "off"),
-            // Every query here goes by a key, so one plan serves all arguments; planning anew would cost more than most of them.
-            ("plan_cache_mode", "force_generic_plan"),
-        ]);
-        // The pool only says that it had no connection in time; one connection of its own says why.
-        let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-        let first = first.map_err(|_| format!("it didn't answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
-        let first = first.map_err(|error| sqlstate::describe(&error))?;
-        first.close().await.map_err(|error| sqlstate::describe(&error))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections.max(2))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|error| sqlstate::describe(&error))?;
-        let version = sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::integer AS "version!""#);
-        let version = version.fetch_one(&pool).await.map_err(|error| sqlstate::describe(&error))?;
-        if version < 150_000 {
-            return Err(format!("expected Postgres 15 or later, found {}", version / 10_000));
-        }
-        MIGRATOR.run(&pool).await.map_err(|error| format!("its schema could not be brought up to date: {error}"))?;
-        Ok(Self { pool })
-    }
-
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -222,6 +172,24 @@ impl Store for PostgresStore {
 
     async fn restore(&self, restore: RestoreId) -> Result<Option<RestoreRow>, StoreError> {
         read::restore(&self.pool, restore).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::list(&self.pool, filter).await
+    }
+
+    async fn audit_heads(&self, cluster: Option<&ClusterName>) -> Result<Vec<AuditHead>, StoreError> {
+        audit::heads(&self.pool, cluster).await
+    }
+
+    async fn audit_chain(
+        &self,
+        cluster: Option<&ClusterName>,
+        after: u64,
+        last: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        audit::chain(&self.pool, cluster, after, last, limit).await
     }
 
     async fn put_schedule(

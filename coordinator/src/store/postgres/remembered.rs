@@ -82,9 +82,9 @@ pub(super) async fn transact(
                 ON CONFLICT (snapshot, member) DO NOTHING
                 RETURNING member
             ), line AS (
-                INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
-                SELECT guard.name, a.actor, a.action, a.subject, a.detail, $7
-                  FROM guard, jsonb_to_recordset($6) AS a(actor text, action text, subject text, detail jsonb)
+                INSERT INTO audit (cluster, actor, action, subject, reason, detail, request_id)
+                SELECT guard.name, a.actor, a.action, a.subject, a.reason, a.detail, $7
+                  FROM guard, jsonb_to_recordset($6) AS a(actor text, action text, subject text, reason text, detail jsonb)
             )
             -- All or nothing: a snapshot or part that isn't as expected divides by zero, which undoes the statement.
             SELECT clock_timestamp() + make_interval(secs => 0 / ((SELECT count(*) FROM changed) = $8
