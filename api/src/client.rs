@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
-use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
+use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 use url::Url;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     chain::AuditVerification,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
     restore::{Restore, StartRestore},
+    retention::{ClusterRetention, CreateHold, Hold, Retention},
     schedule::{PutSchedule, Schedule},
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
 };
@@ -287,6 +288,47 @@ impl Client {
     /// Looks whether chains of the audit are as they were written.
     pub async fn verify_audit(&self, query: &VerifyAudit) -> Result<AuditVerification> {
         self.get_held(&["v1", "audit", "verify"], query, EXPORT_TIMEOUT).await
+    }
+
+    /// Sets which committed snapshots of a cluster are kept.
+    pub async fn put_retention(&self, cluster: &ClusterName, retention: &Retention) -> Result<ClusterRetention> {
+        let path = ["v1", "clusters", cluster.as_str(), "retention"];
+        let response = self.send(Method::PUT, &path, None::<&()>, Some(retention), Duration::ZERO).await?;
+        self.body(response).await
+    }
+
+    /// Which committed snapshots of a cluster are kept.
+    pub async fn retention(&self, cluster: &ClusterName) -> Result<ClusterRetention> {
+        self.get(&["v1", "clusters", cluster.as_str(), "retention"]).await
+    }
+
+    /// Takes a cluster's retention away: everything is kept.
+    pub async fn delete_retention(&self, cluster: &ClusterName) -> Result<()> {
+        let path = ["v1", "clusters", cluster.as_str(), "retention"];
+        self.send(Method::DELETE, &path, None::<&()>, None::<&()>, Duration::ZERO).await.map(drop)
+    }
+
+    /// Holds a snapshot, so that nothing deletes it.
+    pub async fn hold_snapshot(&self, id: SnapshotId, hold: &CreateHold) -> Result<Hold> {
+        self.post(&["v1", "snapshots", &id.to_string(), "holds"], hold).await
+    }
+
+    /// The holds on a snapshot.
+    pub async fn list_holds(&self, id: SnapshotId) -> Result<Page<Hold>> {
+        self.get(&["v1", "snapshots", &id.to_string(), "holds"]).await
+    }
+
+    /// Removes a hold.
+    pub async fn release_hold(&self, id: SnapshotId, hold: HoldId) -> Result<()> {
+        let path = ["v1", "snapshots", &id.to_string(), "holds", &hold.to_string()];
+        self.send(Method::DELETE, &path, None::<&()>, None::<&()>, Duration::ZERO).await.map(drop)
+    }
+
+    /// Deletes a snapshot; its objects go in the background.
+    pub async fn delete_snapshot(&self, id: SnapshotId) -> Result<Snapshot> {
+        let path = ["v1", "snapshots", &id.to_string()];
+        let response = self.send(Method::DELETE, &path, None::<&()>, None::<&()>, Duration::ZERO).await?;
+        self.body(response).await
     }
 
     /// Registers a process as a member. For agents.

@@ -10,6 +10,7 @@
 //! | schedules | [`schedule`] |
 //! | restores | [`restore`] |
 //! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
+//! | what is kept, and holds | [`retention`] |
 //! | what agents register, poll and report | [`agent`] |
 //! | the client | [`client`] |
 //! | how long to wait before trying again | [`backoff`] |
@@ -24,6 +25,7 @@ pub mod duration;
 pub mod page;
 pub mod problem;
 pub mod restore;
+pub mod retention;
 pub mod schedule;
 pub mod snapshot;
 

@@ -26,6 +26,8 @@ pub enum ProblemCode {
     UnknownSchedule,
     /// No restore of that id.
     UnknownRestore,
+    /// No hold of that id on the snapshot.
+    UnknownHold,
     /// A cluster of that name exists with other settings.
     ClusterExists,
     /// The cluster's phase doesn't allow it (forming, restoring, halted).
@@ -40,6 +42,10 @@ pub enum ProblemCode {
     SnapshotNotCommitted,
     /// The snapshot has ended already, otherwise than asked for.
     SnapshotEnded,
+    /// A hold, a restore or a rollback needs the snapshot: it can't be deleted.
+    SnapshotNeeded,
+    /// Nothing is deleted until an operator confirms that the catalog is whole.
+    CollectionSuspended,
     /// The members of the cluster are not those of the snapshot.
     MembersDiffer,
     /// A newer incarnation or generation has taken over: this one must stop.

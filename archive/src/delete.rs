@@ -10,6 +10,7 @@ use crate::{
     archive::{Archive, store_error},
     error::{ArchiveError, StoreFailure},
     key::{self, ObjectKey},
+    pace::Pace,
 };
 
 /// How often the snapshot's keys are listed and deleted before giving up on whoever still writes there.
@@ -25,13 +26,30 @@ pub struct DeletedSnapshot {
 }
 
 impl Archive {
-    /// Deletes everything of a snapshot. Doing it again, from several places at once, or when nothing is there, is safe; after a failure do
+    /// Whether a snapshot has a manifest, readable or not.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Denied`], [`ArchiveError::Unreachable`].
+    pub async fn has_manifest(&self, cluster: &ClusterName, snapshot: SnapshotId) -> Result<bool, ArchiveError> {
+        match self.inner.store.head(&ObjectKey::manifest_key(cluster, snapshot).path()).await {
+            Ok(_) => Ok(true),
+            Err(error) if StoreFailure::of(&error) == StoreFailure::NotFound => Ok(false),
+            Err(error) => Err(store_error(self.url(), error)),
+        }
+    }
+
+    /// Deletes everything of a snapshot, no faster than the pace. Doing it again, from several places at once, or when nothing is there, is safe; after a failure do
     /// it again. Uploads in pieces that were never completed are not found by this.
     ///
     /// # Errors
     /// [`ArchiveError::StillWritten`] when objects keep coming; [`ArchiveError::Denied`], [`ArchiveError::Unreachable`]. Part of the objects
     /// may be gone then, the manifest first.
-    pub async fn delete_snapshot(&self, cluster: &ClusterName, snapshot: SnapshotId) -> Result<DeletedSnapshot, ArchiveError> {
+    pub async fn delete_snapshot(
+        &self,
+        cluster: &ClusterName,
+        snapshot: SnapshotId,
+        pace: &Pace,
+    ) -> Result<DeletedSnapshot, ArchiveError> {
         let prefix = key::snapshot_prefix(cluster, snapshot);
         let manifest = ObjectKey::manifest_key(cluster, snapshot).path();
         let mut deleted = DeletedSnapshot::default();
@@ -49,22 +67,27 @@ impl Archive {
                 return Ok(deleted);
             }
             if listed.iter().any(|object| object.location == manifest) {
-                self.delete_one(&manifest).await?;
+                pace.admit(1).await;
+                self.gone(self.inner.store.delete(&manifest).await)?;
             }
             let parts = listed.iter().map(|object| object.location.clone()).filter(|location| *location != manifest);
-            let parts = futures::stream::iter(parts.collect::<Vec<_>>()).map(Ok).boxed();
-            let mut gone = self.inner.store.delete_stream(parts);
-            while let Some(done) = gone.next().await {
-                self.gone(done.map(|_| ()))?;
-            }
+            self.delete_paths(parts.collect(), pace).await?;
             deleted.objects += listed.len() as u64;
             deleted.bytes += listed.iter().map(|object| object.size).sum::<u64>();
         }
         Err(ArchiveError::StillWritten { prefix, rounds: ROUNDS })
     }
 
-    async fn delete_one(&self, path: &StorePath) -> Result<(), ArchiveError> {
-        self.gone(self.inner.store.delete(path).await)
+    /// Deletes these, in any order.
+    pub(crate) async fn delete_paths(&self, paths: Vec<StorePath>, pace: &Pace) -> Result<(), ArchiveError> {
+        for batch in paths.chunks(pace.batch()) {
+            pace.admit(batch.len()).await;
+            let mut gone = self.inner.store.delete_stream(futures::stream::iter(batch.to_vec()).map(Ok).boxed());
+            while let Some(done) = gone.next().await {
+                self.gone(done.map(|_| ()))?;
+            }
+        }
+        Ok(())
     }
 
     /// What isn't there needs no deleting: somebody else did it.

@@ -13,7 +13,7 @@
 //! | messages in flight, unsent messages and timers of a member | [`channels`] |
 //! | the manifest | [`manifest`] |
 //! | proving a snapshot from the archive alone | [`verify`] |
-//! | removing a snapshot | [`delete`] |
+//! | removing a snapshot, and how fast | [`delete`], [`pace`] |
 //! | what can go wrong | [`error`] |
 //!
 //! The format is public: `docs/archive-format.md`.
@@ -29,6 +29,7 @@ pub mod key;
 pub mod location;
 pub mod manifest;
 pub mod object;
+pub mod pace;
 pub mod plain;
 pub mod put;
 pub mod store;
@@ -44,6 +45,7 @@ pub use key::{KeyError, ObjectKey};
 pub use location::{ArchiveUrl, LocationError};
 pub use manifest::{MANIFEST_TARGET_BYTES, MAX_MANIFEST_BYTES, Manifest, ManifestDigest, ManifestError, Part, inline_limit};
 pub use object::{Encoding, ObjectEntry, Place, Role};
+pub use pace::Pace;
 pub use plain::PlainObject;
 pub use store::{Credentials, StoreOptions};
 pub use verify::{Problem, VerifiedSnapshot, VerifyError, check_part};

@@ -5,8 +5,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, member::MemberCommand, restore::RestoreCommand,
-        schedule::ScheduleCommand, snapshot::SnapshotCommand,
+        audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, hold::HoldCommand, member::MemberCommand,
+        restore::RestoreCommand, retention::RetentionCommand, schedule::ScheduleCommand, snapshot::SnapshotCommand,
     },
     demo::DemoArgs,
     exit::EXIT_CODES_HELP,
@@ -74,6 +74,18 @@ pub enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Say which committed snapshots of a cluster are kept
+    Retention {
+        /// What to do with a retention.
+        #[command(subcommand)]
+        command: RetentionCommand,
+    },
+    /// Hold snapshots, so that nothing deletes them
+    Hold {
+        /// What to do with holds.
+        #[command(subcommand)]
+        command: HoldCommand,
+    },
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -126,6 +138,10 @@ mod tests {
             (&["restore", "show", "7"], "restore start"),
             (&["schedule", "set", "bank", "x", "--every", "30"], "\"30s\""),
             (&["schedule", "set", "bank", "x"], "--every"),
+            (&["retention", "set", "bank", "--keep-last", "0"], "1..=100000"),
+            (&["retention", "set", "bank", "--keep-for", "long"], "\"30s\""),
+            (&["hold", "add", id, "--owner", "me"], "--reason"),
+            (&["hold", "remove", id, "x"], "hold list"),
             (&["cluster", "create", "bank"], "--min-members"),
             (&["cluster", "create", "bank", "--min-members", "0"], "1..=10000"),
             (&["cluster", "create", "bank", "--min-members", "1", "--on-loss", "panic"], "restore-latest"),

@@ -194,6 +194,9 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::UnknownSnapshot
         | ProblemCode::UnknownSchedule
         | ProblemCode::UnknownRestore
+        | ProblemCode::UnknownHold
+        | ProblemCode::SnapshotNeeded
+        | ProblemCode::CollectionSuspended
         | ProblemCode::ClusterExists
         | ProblemCode::ClusterNotRunning
         | ProblemCode::MemberLost

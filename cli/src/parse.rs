@@ -7,7 +7,7 @@ use std::{
 
 use stillframe_api::HumanDuration;
 use stillframe_archive::ArchiveUrl;
-use stillframe_protocol::{RestoreId, SnapshotId};
+use stillframe_protocol::{HoldId, RestoreId, SnapshotId};
 
 use crate::error::CliError;
 
@@ -25,6 +25,14 @@ pub fn snapshot_id(text: &str) -> Result<SnapshotId, String> {
 /// What was expected and where to find it.
 pub fn restore_id(text: &str) -> Result<RestoreId, String> {
     text.parse().map_err(|_| "no restore id: expected a UUID, as `stillframe restore start` prints it".to_owned())
+}
+
+/// A hold's id.
+///
+/// # Errors
+/// What was expected and where to find it.
+pub fn hold_id(text: &str) -> Result<HoldId, String> {
+    text.parse().map_err(|_| "no hold id: expected a UUID, as `stillframe hold list <SNAPSHOT>` shows them".to_owned())
 }
 
 /// An address to listen on: `ip:port`, or `localhost:port`.

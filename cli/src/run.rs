@@ -103,6 +103,14 @@ fn carry_out(command: Command, log: &LogArgs, out: &mut Output) -> Result<Exit, 
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::audit::run(command, out)).map(done)
         }
+        Command::Retention { command } => {
+            log.start("warn")?;
+            runtime(Builder::new_current_thread())?.block_on(commands::retention::run(command, out)).map(done)
+        }
+        Command::Hold { command } => {
+            log.start("warn")?;
+            runtime(Builder::new_current_thread())?.block_on(commands::hold::run(command, out)).map(done)
+        }
         Command::Completions { shell } => commands::completions::run(shell, out).map(done),
         // `main` has carried it out: it brings a runtime of its own.
         Command::DemoMember(_) => Ok(Exit::Ok),

@@ -13,6 +13,15 @@ pub const DEFAULT_SUSPECT_GRACE: Duration = Duration::from_millis(200);
 /// How long a restore may take to its commit point unless told.
 pub const DEFAULT_RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// After how long what was deleted is swept once more, unless told: longer than an upload of a lost member can go on.
+pub const DEFAULT_SWEEP_AGAIN: Duration = Duration::from_secs(600);
+
+/// How often retention is carried out unless told.
+pub const DEFAULT_GC_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many objects a replica deletes a second at most unless told.
+pub const DEFAULT_DELETE_RATE: u32 = 500;
+
 /// How many database connections a replica opens at most unless told.
 pub const DEFAULT_MAX_CONNECTIONS: u32 = 16;
 
@@ -33,6 +42,25 @@ pub struct Config {
     pub restore_timeout: Duration,
     /// How many database connections are opened at most.
     pub max_connections: u32,
+    /// What is deleted, when and how fast.
+    pub collection: CollectionConfig,
+}
+
+/// What is deleted from the archive, when and how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectionConfig {
+    /// After how long what was deleted is swept once more.
+    pub sweep_again: Duration,
+    /// How many objects this replica deletes a second at most.
+    pub delete_rate: u32,
+    /// How often each cluster's retention is carried out, over all replicas.
+    pub interval: Duration,
+}
+
+impl Default for CollectionConfig {
+    fn default() -> Self {
+        Self { sweep_again: DEFAULT_SWEEP_AGAIN, delete_rate: DEFAULT_DELETE_RATE, interval: DEFAULT_GC_INTERVAL }
+    }
 }
 
 impl Config {
@@ -47,6 +75,7 @@ impl Config {
             suspect_grace: DEFAULT_SUSPECT_GRACE,
             restore_timeout: DEFAULT_RESTORE_TIMEOUT,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            collection: CollectionConfig::default(),
         }
     }
 
@@ -79,6 +108,7 @@ impl fmt::Debug for Config {
             .field("suspect_grace", &self.suspect_grace)
             .field("restore_timeout", &self.restore_timeout)
             .field("max_connections", &self.max_connections)
+            .field("collection", &self.collection)
             .finish()
     }
 }

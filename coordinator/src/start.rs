@@ -71,7 +71,12 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
     let store = store.await.map_err(|reason| StartError::Database { database: config.database(), reason })?;
     let archive = Archive::open_or_create(&config.archive).await.map_err(|error| StartError::Archive(Box::new(error)))?;
     let stopping = CancellationToken::new();
-    let settings = Settings { lease: config.lease, suspect_grace: config.suspect_grace, restore_timeout: config.restore_timeout };
+    let settings = Settings {
+        lease: config.lease,
+        suspect_grace: config.suspect_grace,
+        restore_timeout: config.restore_timeout,
+        collection: config.collection,
+    };
     let archive_id = archive.id();
     let (service, suspicions) =
         Service::new(Arc::new(store.clone()), settings, config.archive.clone(), archive, stopping.clone());

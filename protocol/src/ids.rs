@@ -85,3 +85,7 @@ id! {
     /// The id of a restore, a UUIDv7 (RFC 9562).
     RestoreId
 }
+id! {
+    /// The id of a hold on a snapshot, a UUIDv7 (RFC 9562).
+    HoldId
+}

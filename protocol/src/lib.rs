@@ -19,7 +19,7 @@ pub mod ranges;
 
 pub use certificate::{CertifiedSnapshot, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
 pub use frame::{Frame, FrameBody, FrameError, Marker};
-pub use ids::{Epoch, Generation, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
+pub use ids::{Epoch, Generation, HoldId, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
 pub use name::{ClusterName, MemberName, NameError};
 pub use participant::{
     ChannelCounters, ChannelOrdering, Identity, Missing, Output, Participant, ReceiveError, SealedCounters, SendError,

@@ -1,6 +1,6 @@
 //! Creating, writing once, listing, deleting.
 
-use stillframe_archive::{Archive, ArchiveError, DeletedSnapshot, Digest, EncodedObject, Encoding, ObjectKey, Role};
+use stillframe_archive::{Archive, ArchiveError, DeletedSnapshot, Digest, EncodedObject, Encoding, ObjectKey, Pace, Role};
 use stillframe_protocol::Incarnation;
 
 use crate::{
@@ -167,19 +167,19 @@ pub(crate) async fn nothing_of_a_deleted_snapshot_stays(place: Place) {
     if place.server.is_none() {
         std::fs::write(place.file(&format!("clusters/bank/snapshots/{}/manifest.json#1", snapshot(2))), "half").expect("written");
     }
-    let done = archive.delete_snapshot(&deleted.cluster, deleted.snapshot).await.expect("deleted");
+    let done = archive.delete_snapshot(&deleted.cluster, deleted.snapshot, &Pace::new(1_000)).await.expect("deleted");
     assert_eq!(done.objects, 3, "two objects and the manifest; the others are inline");
     assert!(archive.read_manifest(&deleted.cluster, deleted.snapshot).await.is_err());
     if place.server.is_none() {
         let id = deleted.snapshot.to_string();
         assert!(!place.everything().iter().any(|path| path.contains(&id)), "{:?}", place.everything());
     }
-    let again = archive.delete_snapshot(&deleted.cluster, deleted.snapshot).await.expect("deleted again");
+    let again = archive.delete_snapshot(&deleted.cluster, deleted.snapshot, &Pace::new(1_000)).await.expect("deleted again");
     assert_eq!(again, DeletedSnapshot::default());
     archive.verify_snapshot(&kept.cluster, kept.snapshot).await.expect("the other is untouched");
     // Aborted snapshots have parts and no manifest.
     let aborted = fixture::parts(&archive, "bank", 3).await;
-    assert_eq!(archive.delete_snapshot(&aborted.cluster, aborted.snapshot).await.expect("deleted").objects, 2);
+    assert_eq!(archive.delete_snapshot(&aborted.cluster, aborted.snapshot, &Pace::new(1_000)).await.expect("deleted").objects, 2);
 }
 
 pub(crate) async fn a_directory_that_went_away_is_not_silently_made_anew(place: Place) {

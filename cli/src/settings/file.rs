@@ -26,6 +26,12 @@ pub struct SettingsFile {
     pub restore_timeout: Option<HumanDuration>,
     /// As `--max-connections`.
     pub max_connections: Option<u32>,
+    /// As `--gc-interval`.
+    pub gc_interval: Option<HumanDuration>,
+    /// As `--sweep-again`.
+    pub sweep_again: Option<HumanDuration>,
+    /// As `--delete-rate`.
+    pub delete_rate: Option<u32>,
     /// As `--log`.
     pub log: Option<String>,
     /// As `--log-format`.

@@ -1,5 +1,6 @@
 //! The coordinator's settings: a flag wins over the environment, the environment over the settings file, that over the default.
 
+pub mod collection;
 pub mod database_url;
 pub mod file;
 
@@ -10,7 +11,7 @@ use stillframe_api::HumanDuration;
 use stillframe_archive::ArchiveUrl;
 use stillframe_coordinator::Config;
 
-use self::{database_url::DatabaseUrl, file::SettingsFile};
+use self::{collection::CollectionArgs, database_url::DatabaseUrl, file::SettingsFile};
 use crate::{connect::DEFAULT_LISTEN, error::CliError, logging::LogArgs, parse};
 
 /// What `stillframe coordinator` takes on the command line and from the environment.
@@ -40,6 +41,9 @@ pub struct CoordinatorArgs {
     /// How many database connections to open at most [default: 16]
     #[arg(long, env = "STILLFRAME_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub max_connections: Option<u32>,
+    /// What is deleted, when and how fast.
+    #[command(flatten)]
+    pub collection: CollectionArgs,
 }
 
 /// Settings that are complete and well-formed.
@@ -60,6 +64,7 @@ impl CoordinatorArgs {
             Some(path) if !path.as_os_str().is_empty() => SettingsFile::read(path)?,
             Some(_) | None => SettingsFile::default(),
         };
+        let collection = self.collection.settle(&file)?;
         let database_url = self.database_url.filter(|url| !url.is_empty()).or(file.database_url);
         let database_url =
             database_url.ok_or_else(|| missing("the database", "--database-url", "DATABASE_URL", "database_url"))?;
@@ -87,6 +92,7 @@ impl CoordinatorArgs {
             Some(n) => return Err(CliError::usage(format!("max_connections is {n}: expected 2 to 10000"))),
             None => {}
         }
+        config.collection = collection;
         Ok(Settings { config, file_log: LogArgs { log_filter: file.log, log_format: file.log_format } })
     }
 }
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let file = file_with(
-            "database_url = \"postgres://file/x\"\narchive = \"/file\"\nlisten = \"127.0.0.1:1\"\nlease = \"9s\"\nlog = \"debug\"\nlog_format = \"json\"\n",
+            "delete_rate = 7\nsweep_again = \"1h\"\ndatabase_url = \"postgres://file/x\"\narchive = \"/file\"\nlisten = \"127.0.0.1:1\"\nlease = \"9s\"\nlog = \"debug\"\nlog_format = \"json\"\n",
         );
         let path = file.path().to_str().expect("UTF-8");
         let settings =
@@ -157,6 +163,8 @@ mod tests {
         assert_eq!(settings.config.archive.to_string(), "file:///flag");
         assert_eq!(settings.config.listen.to_string(), "[::1]:2");
         assert_eq!(settings.config.lease.as_secs(), 9);
+        let collection = settings.config.collection;
+        assert_eq!((collection.delete_rate, collection.sweep_again.as_secs()), (7, 3600));
         assert_eq!(settings.config.restore_timeout, stillframe_coordinator::config::DEFAULT_RESTORE_TIMEOUT);
         let log = settings.log(&LogArgs { log_filter: Some("error".to_owned()), log_format: None });
         assert_eq!((log.log_filter.as_deref(), log.log_format), (Some("error"), Some(crate::logging::LogFormat::Json)));

@@ -8,10 +8,11 @@ use stillframe_api::{
     agent::MissingChannel,
     cluster::{ClusterPhase, OnLoss},
     restore::{RestorePhase, RestoreState},
+    retention::Retention,
     snapshot::{Abort, SnapshotState, Trigger},
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, RestoreId, SnapshotId, name::ScheduleName,
+    ClusterName, Epoch, Generation, HoldId, Incarnation, MemberId, MemberName, RestoreId, SnapshotId, name::ScheduleName,
 };
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub struct Facts {
     pub latest_view: BTreeSet<MemberName>,
     /// The schedule that was asked about.
     pub schedule: Option<ScheduleFacts>,
+    /// What is kept; only when that was asked about.
+    pub kept: Option<KeptFacts>,
 }
 
 /// Why a cluster is halted.
@@ -87,6 +90,8 @@ pub struct ClusterFacts {
     pub last_member_id: u32,
     /// The snapshot that a rollback goes back to.
     pub latest_committed: Option<SnapshotId>,
+    /// Which committed snapshots are kept; all of them without it.
+    pub retention: Option<Retention>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -203,6 +208,9 @@ pub struct SnapshotFacts {
     pub messages_in_flight: Option<u64>,
     /// When what it left in the archive is to be deleted.
     pub sweep_at: Option<Timestamp>,
+    /// How often that was done.
+    #[serde(default)]
+    pub sweeps: u32,
     /// The members whose parts are there. Read only.
     #[serde(default, skip_serializing)]
     pub reported: BTreeSet<MemberName>,
@@ -297,6 +305,59 @@ pub struct ScheduleFacts {
     pub created_at: Timestamp,
 }
 
+/// Whether anything may be deleted from the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum CollectionState {
+    /// It may: the catalog is known to be whole.
+    #[default]
+    Confirmed,
+    /// It may not: the catalog may know less than the archive.
+    Suspended {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A committed snapshot, as much as says whether it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedFacts {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When recording began: the moment that it shows.
+    pub recording_at: Timestamp,
+}
+
+/// A hold on a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldFacts {
+    /// Its id.
+    pub id: HoldId,
+    /// What is held.
+    pub snapshot: SnapshotId,
+    /// Who holds it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it holds nothing any more.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What may be deleted, and what stands against it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct KeptFacts {
+    /// Whether anything may be deleted.
+    pub collection: CollectionState,
+    /// The committed snapshots, oldest first.
+    pub committed: Vec<CommittedFacts>,
+    /// The holds on the cluster's snapshots, expired ones included.
+    pub holds: Vec<HoldFacts>,
+}
+
 /// How many outcomes are kept in sight of the agents.
 pub const OUTCOMES: usize = 16;
 
@@ -348,6 +409,7 @@ impl Facts {
         self.snapshots.retain(|snapshot| !snapshot.state.has_ended());
         self.restore = self.restore.take().filter(|restore| !restore.state.has_ended());
         self.schedule = None;
+        self.kept = None;
         self
     }
 }

@@ -12,20 +12,26 @@
 //! | asking for, aborting and committing snapshots | [`snapshot`], [`part`], [`blame`] |
 //! | restores | [`restore`] |
 //! | schedules | [`schedule`] |
+//! | what is kept, holds | [`retention`] |
+//! | deleting snapshots | [`deletion`] |
 //! | what a member is to be doing | [`assignment`] |
 
 pub mod assignment;
 pub mod blame;
 pub mod decision;
+pub mod deletion;
 pub mod facts;
 pub mod member;
 pub mod part;
 pub mod refusal;
 pub mod restore;
+pub mod retention;
 pub mod schedule;
 pub mod settle;
 pub mod snapshot;
 
+#[cfg(test)]
+mod kept_properties;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

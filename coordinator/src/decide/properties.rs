@@ -22,6 +22,10 @@ enum Step {
     Commit { only_certify: bool },
     Abort(usize),
     Restore(usize),
+    Delete(usize),
+    Hold(usize),
+    Expire,
+    Sweep(usize),
     Say { member: usize, fails: bool, stale: bool },
     Pass(i64),
 }
@@ -39,6 +43,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<bool>().prop_map(|only_certify| Step::Commit { only_certify }),
         1 => (0usize..20).prop_map(Step::Abort),
         2 => (0usize..20).prop_map(Step::Restore),
+        2 => (0usize..20).prop_map(Step::Delete),
+        1 => (0usize..20).prop_map(Step::Hold),
+        1 => Just(Step::Expire),
+        2 => (0usize..20).prop_map(Step::Sweep),
         8 => (member, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(|(member, fails, stale)| Step::Say { member, fails, stale }),
         1 => prop_oneof![Just(10i64), Just(2_000), Just(10_000)].prop_map(Step::Pass),
     ]
@@ -56,6 +64,10 @@ fn take(world: &mut World, step: &Step) {
         Step::Commit { only_certify } => world.commit(only_certify),
         Step::Abort(nth) => world.abort(nth),
         Step::Restore(nth) => drop(world.restore(nth)),
+        Step::Delete(nth) => world.delete(nth),
+        Step::Hold(nth) => world.hold(nth),
+        Step::Expire => world.expire(),
+        Step::Sweep(nth) => world.sweep(nth),
         Step::Say { member, fails, stale } => world.say(member, fails, stale),
         Step::Pass(ms) => {
             world.advance(ms);

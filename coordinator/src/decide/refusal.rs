@@ -1,7 +1,7 @@
 //! Why a request is refused. Nothing was changed.
 
-use stillframe_api::{cluster::ClusterPhase, restore::RestoreState, snapshot::SnapshotState};
-use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId};
+use stillframe_api::{cluster::ClusterPhase, restore::RestoreState, retention::Keep, snapshot::SnapshotState};
+use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId};
 
 /// A refusal: what was expected, what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +101,52 @@ pub enum Refusal {
         cluster: ClusterName,
         /// The limit.
         limit: u32,
+    },
+    /// Only what has ended can be deleted.
+    #[error("snapshot {snapshot} is {state}: only a snapshot that has ended can be deleted")]
+    SnapshotOpen {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+    },
+    /// Something needs the snapshot.
+    #[error("snapshot {snapshot} is needed: {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    SnapshotNeeded {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What needs it.
+        by: Vec<Keep>,
+    },
+    /// Only what is committed, or may come to be, can be held.
+    #[error("snapshot {snapshot} is {state}: there is nothing to hold")]
+    NothingToHold {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+    },
+    /// The snapshot has too many holds.
+    #[error("snapshot {snapshot} has {limit} holds, which is the most it can have")]
+    TooManyHolds {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The limit.
+        limit: usize,
+    },
+    /// No such hold.
+    #[error("snapshot {snapshot} has no hold {hold}")]
+    UnknownHold {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The hold.
+        hold: HoldId,
+    },
+    /// Nothing may be deleted for now.
+    #[error("nothing is deleted until an operator confirms that the catalog is whole: {reason}")]
+    CollectionSuspended {
+        /// Why.
+        reason: String,
     },
     /// The schedule is gone.
     #[error("cluster {cluster} has no such schedule any more")]

@@ -105,6 +105,7 @@ pub(super) fn add(draft: &mut Draft<'_>, id: SnapshotId, request: Request) {
         deadline_at: now.checked_add(timeout).unwrap_or(jiff::Timestamp::MAX),
         messages_in_flight: None,
         sweep_at: None,
+        sweeps: 0,
         reported: BTreeSet::new(),
         progress: BTreeMap::new(),
     });

@@ -6,19 +6,24 @@ use jiff::{SignedDuration, Timestamp};
 use stillframe_api::{
     cluster::{ClusterPhase, OnLoss},
     restore::{RestorePhase, RestoreState},
+    retention::Retention,
     snapshot::{SnapshotState, Trigger},
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember, certificate,
+    ClusterName, Epoch, Generation, HoldId, Incarnation, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember, certificate,
 };
 use uuid::Uuid;
 
 use super::{
     Decision, Facts, Occasion, Refusal,
     assignment::wanted,
-    facts::{ClusterFacts, MemberFacts, Presence, SnapshotFacts, Standing},
+    deletion::{self, Swept},
+    facts::{
+        ClusterFacts, CollectionState, CommittedFacts, HoldFacts, KeptFacts, MemberFacts, Presence, SnapshotFacts, Standing,
+    },
     member::{self, Evidence, Registration},
     restore::{self, Word},
+    retention::{self, NewHold},
     snapshot,
 };
 
@@ -30,6 +35,7 @@ pub(crate) struct World {
     generations: BTreeSet<Generation>,
     /// The incarnations that prepare for each generation.
     preparing: BTreeMap<Generation, BTreeMap<MemberName, Incarnation>>,
+    holds: Vec<HoldFacts>,
     ids: u128,
 }
 
@@ -59,6 +65,7 @@ impl World {
             peers_revision: 1,
             last_member_id: 0,
             latest_committed: None,
+            retention: None,
             created_at: now,
         };
         let facts = Facts {
@@ -70,8 +77,9 @@ impl World {
             restore: None,
             latest_view: BTreeSet::new(),
             schedule: None,
+            kept: None,
         };
-        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), preparing: BTreeMap::new(), ids: 0 }
+        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), preparing: BTreeMap::new(), holds: Vec::new(), ids: 0 }
     }
 
     fn id(&mut self) -> Uuid {
@@ -104,10 +112,14 @@ impl World {
         if let Some(asked) = asked.and_then(|id| self.all.get(&id)).filter(|asked| before.snapshot(asked.id).is_none()) {
             before.snapshots.push(asked.clone());
         }
+        before.kept = Some(self.kept());
         let decision = rule(&before, &occasion)?;
         self.check_step(&before, &decision);
         for snapshot in &decision.next.snapshots {
             self.all.insert(snapshot.id, snapshot.clone());
+        }
+        if let Some(kept) = &decision.next.kept {
+            self.holds.clone_from(&kept.holds);
         }
         self.facts = decision.next.settled();
         self.check_state();
@@ -176,6 +188,13 @@ impl World {
         if let Some(latest) = cluster.latest_committed {
             assert_eq!(self.all[&latest].state, SnapshotState::Committed);
             assert_eq!(facts.latest_view, self.all[&latest].view.keys().cloned().collect());
+        }
+        if let Some(restore) = &facts.restore {
+            assert_eq!(self.all[&restore.snapshot].state, SnapshotState::Committed, "what is being restored is deleted");
+        }
+        for hold in &self.holds {
+            let state = self.all[&hold.snapshot].state;
+            assert!(!matches!(state, SnapshotState::Deleting | SnapshotState::Deleted), "what is held is deleted");
         }
         for snapshot in facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording) {
             for (member, incarnation) in snapshot.view.iter().filter(|(m, _)| !snapshot.reported.contains(*m)) {
@@ -283,6 +302,56 @@ impl World {
         self.decide_about(Some(id), |facts, occasion| restore::start(facts, occasion, id, Trigger::Request))
     }
 
+    fn kept(&self) -> KeptFacts {
+        let committed = self.all.values().filter(|s| s.state == SnapshotState::Committed);
+        let mut committed: Vec<CommittedFacts> = committed
+            .map(|s| CommittedFacts {
+                id: s.id,
+                epoch: s.epoch.expect("an epoch"),
+                recording_at: s.recording_at.expect("recorded"),
+            })
+            .collect();
+        committed.sort_by_key(|c| c.epoch);
+        KeptFacts { collection: CollectionState::Confirmed, committed, holds: self.holds.clone() }
+    }
+
+    pub(crate) fn delete(&mut self, nth: usize) {
+        let Some(id) = self.all.keys().nth(nth).copied() else { return };
+        let _ = self.decide_about(Some(id), |facts, occasion| deletion::request(facts, occasion, id));
+    }
+
+    /// Holds a snapshot, without an end.
+    pub(crate) fn hold(&mut self, nth: usize) {
+        let Some(id) = self.all.keys().nth(nth).copied() else { return };
+        // An aborted snapshot may be deleted though it was held while it was open.
+        if self.all[&id].state != SnapshotState::Committed {
+            return;
+        }
+        let new = NewHold { id: HoldId(self.id()), owner: "o".to_owned(), reason: "r".to_owned(), expires_in: None };
+        let _ = self.decide_about(Some(id), |facts, occasion| retention::hold(facts, occasion, id, new.clone()));
+    }
+
+    /// Keeps the newest two, and carries that out.
+    pub(crate) fn expire(&mut self) {
+        self.facts.cluster.retention = Some(Retention { keep_last: Some(2), ..Retention::empty() });
+        let committed: Vec<SnapshotId> = self.kept().committed.iter().map(|c| c.id).collect();
+        for id in committed {
+            self.decide_about(Some(id), |facts, occasion| Ok(deletion::expire(facts, occasion, id))).expect("no refusal");
+        }
+        if self.facts.restore.is_none() {
+            let left = self.kept().committed.len();
+            assert!(left <= 3 + self.holds.len(), "retention leaves {left}");
+        }
+    }
+
+    pub(crate) fn sweep(&mut self, nth: usize) {
+        let Some(id) = self.all.keys().nth(nth).copied() else { return };
+        let again = SignedDuration::from_secs(1);
+        let done = |facts: &Facts, occasion: &Occasion| Ok(deletion::swept(facts, occasion, id, Swept::default(), again));
+        self.decide_about(Some(id), done).expect("no refusal");
+        assert_ne!(self.all[&id].state, SnapshotState::Deleting, "what is swept is deleted");
+    }
+
     /// What a member says of the restore under way; of an older generation when `stale`.
     pub(crate) fn say(&mut self, n: usize, fails: bool, stale: bool) {
         let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return };
@@ -318,8 +387,9 @@ fn may_become(old: SnapshotState, new: SnapshotState) -> bool {
         Pending => matches!(new, Pending | Recording | Aborted),
         Recording => matches!(new, Recording | Committing | Aborted),
         Committing => matches!(new, Committing | Committed),
-        Committed => new == Committed,
-        Aborted => new == Aborted,
-        Deleting | Deleted => false,
+        Committed => matches!(new, Committed | Deleting),
+        Aborted => matches!(new, Aborted | Deleting),
+        Deleting => matches!(new, Deleting | Deleted),
+        Deleted => new == Deleted,
     }
 }

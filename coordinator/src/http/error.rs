@@ -49,6 +49,7 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::UnknownSnapshot => "No such snapshot",
         ProblemCode::UnknownSchedule => "No such schedule",
         ProblemCode::UnknownRestore => "No such restore",
+        ProblemCode::UnknownHold => "No such hold",
         ProblemCode::ClusterExists => "The cluster exists with other settings",
         ProblemCode::ClusterNotRunning => "The cluster is not running",
         ProblemCode::MemberLost => "A member is lost",
@@ -56,6 +57,8 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::RestoreUnderWay => "A restore is under way",
         ProblemCode::SnapshotNotCommitted => "The snapshot is not committed",
         ProblemCode::SnapshotEnded => "The snapshot has ended",
+        ProblemCode::SnapshotNeeded => "The snapshot is needed",
+        ProblemCode::CollectionSuspended => "Nothing is deleted for now",
         ProblemCode::MembersDiffer => "The members are not those of the snapshot",
         ProblemCode::Fenced => "Fenced: another incarnation is in force",
         ProblemCode::DatabaseUnavailable => "The database can't be used just now",
@@ -121,6 +124,18 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Fenced { .. } => problem(ProblemCode::Fenced, StatusCode::CONFLICT, detail)
             .with_hint("stop this process; to take part again, register as a new one"),
         Refusal::ClusterFull { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
+        Refusal::SnapshotOpen { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
+            .with_hint("abort it first (`stillframe snapshot abort`)"),
+        Refusal::SnapshotNeeded { .. } => problem(ProblemCode::SnapshotNeeded, StatusCode::CONFLICT, detail).with_hint(
+            "remove the hold (`stillframe hold list`), wait for the restore, or take a newer snapshot for rollbacks to go back to",
+        ),
+        Refusal::NothingToHold { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
+        Refusal::TooManyHolds { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail)
+            .with_hint("remove those that nobody needs any more (`stillframe hold list`)"),
+        Refusal::UnknownHold { .. } => problem(ProblemCode::UnknownHold, StatusCode::NOT_FOUND, detail)
+            .with_hint("list the snapshot's holds (`stillframe hold list`)"),
+        Refusal::CollectionSuspended { .. } => problem(ProblemCode::CollectionSuspended, StatusCode::CONFLICT, detail)
+            .with_hint("look at what would go (`stillframe gc plan`), then confirm (`stillframe gc confirm`)"),
         Refusal::UnknownSchedule { .. } => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail),
     }
 }

@@ -7,7 +7,8 @@
 //! | deadlines of snapshots and restores | [`deadlines`] |
 //! | schedule slots | [`schedules`] |
 //! | snapshots that somebody has to finish | [`commit`] |
-//! | what aborted snapshots left in the archive | [`sweep`] |
+//! | what is to go from the archive | [`sweep`] |
+//! | retention | [`gc`] |
 //! | changes made by other replicas | [`revisions`] |
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use stillframe_api::backoff::Backoff;
 
 mod commit;
 mod deadlines;
+mod gc;
 mod leases;
 mod revisions;
 mod schedules;
@@ -40,6 +42,7 @@ pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspici
     loops.spawn(schedules::run(service.clone()));
     loops.spawn(commit::run(service.clone()));
     loops.spawn(sweep::run(service.clone()));
+    loops.spawn(gc::run(service.clone()));
     loops.spawn(revisions::run(service.clone()));
     loops
 }

@@ -10,6 +10,7 @@
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing | [`commit`] |
 //! | the audit | [`audit`] |
+//! | what is kept, and what is deleted | [`retention`], [`sweep`] |
 //! | archives by cluster | [`archives`] |
 //! | facts as answers | [`answers`] |
 //! | whether this replica can serve | [`health`] |
@@ -21,13 +22,13 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use stillframe_archive::{Archive, ArchiveUrl};
+use stillframe_archive::{Archive, ArchiveUrl, Pace};
 use stillframe_protocol::SnapshotId;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::store::Store;
+use crate::{config::CollectionConfig, store::Store};
 
 pub mod answers;
 pub mod archives;
@@ -44,8 +45,10 @@ pub mod parts;
 pub mod registry;
 pub mod reports;
 pub mod restores;
+pub mod retention;
 pub mod schedules;
 pub mod snapshots;
+pub mod sweep;
 pub mod transition;
 
 pub use error::ServiceError;
@@ -66,6 +69,8 @@ pub struct Settings {
     pub suspect_grace: Duration,
     /// How long a restore may take to its commit point.
     pub restore_timeout: Duration,
+    /// What is deleted, when and how fast.
+    pub collection: CollectionConfig,
 }
 
 /// Wakes the loops before their time.
@@ -95,6 +100,8 @@ pub struct Service {
     /// The snapshots that this replica is committing, so that it doesn't do so twice at once.
     pub(crate) committing: Mutex<HashSet<SnapshotId>>,
     pub(crate) gathering: Gathering,
+    /// How fast objects are deleted.
+    pub(crate) pace: Pace,
 }
 
 impl Service {
@@ -121,6 +128,7 @@ impl Service {
             stopping,
             committing: Mutex::default(),
             gathering: Gathering::default(),
+            pace: Pace::new(settings.collection.delete_rate),
         });
         reports::serve(&service, ends);
         (service, suspicions)

@@ -74,7 +74,7 @@ impl Service {
         }
     }
 
-    async fn snapshot_row(&self, id: SnapshotId) -> Result<SnapshotRow, ServiceError> {
+    pub(super) async fn snapshot_row(&self, id: SnapshotId) -> Result<SnapshotRow, ServiceError> {
         self.store.snapshot(id).await?.ok_or(ServiceError::UnknownSnapshot(id))
     }
 

@@ -125,7 +125,10 @@ impl Service {
         if restoring || snapshots.iter().any(due) {
             self.wakes.deadlines.notify_one();
         }
-        if snapshots.iter().any(|s| s.state == SnapshotState::Aborted && s.sweep_at.is_some()) {
+        let to_sweep = |s: &SnapshotFacts| {
+            matches!(s.state, SnapshotState::Aborted | SnapshotState::Deleting) && s.sweep_at.is_some_and(|at| at <= facts.now)
+        };
+        if snapshots.iter().any(to_sweep) {
             self.wakes.sweep.notify_one();
         }
         self.hub.publish(cluster, facts.clone().settled());

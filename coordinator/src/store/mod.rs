@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::decide::{
     Decision, Facts, Refusal,
-    facts::{ClusterFacts, ScheduleFacts},
+    facts::{ClusterFacts, CollectionState, ScheduleFacts},
     schedule::Slot,
 };
 
@@ -30,7 +30,7 @@ pub mod rows;
 pub use audit::{AuditEntry, AuditFilter, AuditHead};
 pub use error::{StoreError, TransactError};
 pub use reports::{CompleteSnapshot, PartRow, ProgressRow, Taken};
-pub use rows::{ClusterRow, MemberRow, RestoreRow, ScheduleRow, SnapshotRow};
+pub use rows::{ClusterRow, CollectionRow, MemberRow, RestoreRow, ScheduleRow, SnapshotRow};
 
 /// What a transition reads besides the cluster's ordinary facts.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,8 @@ pub struct Scope {
     pub snapshot: Option<SnapshotId>,
     /// A schedule.
     pub schedule: Option<ScheduleName>,
+    /// What is kept: the committed snapshots, the holds on the cluster's snapshots, and whether anything may be deleted.
+    pub kept: bool,
     /// The request on whose behalf it is.
     pub request_id: Option<String>,
 }
@@ -82,8 +84,8 @@ pub struct Due<T> {
     pub next_in: Option<Duration>,
 }
 
-/// What an aborted snapshot may have left in the archive.
-#[derive(Debug, Clone)]
+/// What a snapshot that is aborted, being deleted or deleted may have left in the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The cluster.
     pub cluster: ClusterName,
@@ -91,6 +93,19 @@ pub struct Leftover {
     pub archive_prefix: Option<String>,
     /// The snapshot.
     pub snapshot: SnapshotId,
+    /// Its state: aborted, deleting or deleted.
+    pub state: SnapshotState,
+    /// When it is to be swept.
+    pub sweep_at: Timestamp,
+}
+
+/// What is done to a cluster's archive now and then, by one replica at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collecting {
+    /// Its retention is carried out. Not for clusters that keep everything.
+    Retention,
+    /// It is looked through for objects that nobody owns.
+    Orphans,
 }
 
 /// Which snapshots to list, newest first.
@@ -164,11 +179,18 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Schedules whose slot is due.
     async fn due_schedules(&self) -> Result<Due<(ClusterName, ScheduleName)>, StoreError>;
 
-    /// Aborted snapshots whose leftovers are to be deleted now.
-    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError>;
+    /// Snapshots of which nothing may stay in the archive and that are to be swept: of all clusters those that are due, 100 at most; of one
+    /// cluster also those that will be, 1,000 at most. The earliest first.
+    async fn leftovers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Leftover>, StoreError>;
 
-    /// Notes that leftovers were deleted; again after a while, for uploads that came late, unless this was the last time.
-    async fn swept(&self, snapshot: SnapshotId, again_in: Option<Duration>) -> Result<(), StoreError>;
+    /// The clusters for which this was last claimed so long ago, or never; 100 at most. Claimed with it: no other caller gets them before.
+    async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError>;
+
+    /// Whether anything may be deleted from the archive.
+    async fn collection(&self) -> Result<CollectionRow, StoreError>;
+
+    /// Lets deletion go on, or suspends it. Says whether that was a change.
+    async fn set_collection(&self, state: &CollectionState, actor: &str, request_id: Option<String>) -> Result<bool, StoreError>;
 
     /// Forgets schedule slots that are long past.
     async fn trim_slots(&self) -> Result<(), StoreError>;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName};
 
-use crate::decide::facts::{ClusterFacts, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
+use crate::decide::facts::{ClusterFacts, CollectionState, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
 
 /// A cluster, with how many members are there.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,6 +63,16 @@ pub struct SnapshotRow {
     pub bytes: u64,
     /// Its parts; empty in lists.
     pub parts: BTreeMap<MemberName, PartSummary>,
+}
+
+/// Whether anything may be deleted from the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CollectionRow {
+    /// Whether it may.
+    #[serde(flatten)]
+    pub state: CollectionState,
+    /// Since when.
+    pub changed_at: Timestamp,
 }
 
 /// A restore.

@@ -9,5 +9,6 @@ mod drift;
 mod loss;
 mod outages;
 mod restores;
+mod retention;
 mod schedules;
 mod snapshots;

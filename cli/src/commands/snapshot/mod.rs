@@ -79,6 +79,15 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
+    /// Delete a snapshot whatever the retention says; its objects go in the background. Not what is held or needed
+    Delete {
+        /// The snapshot
+        #[arg(value_parser = parse::snapshot_id)]
+        snapshot: SnapshotId,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Verify snapshots from the archive alone: digests, lengths and the certificate. No coordinator is asked
     Verify(VerifyArgs),
 }
@@ -113,6 +122,10 @@ pub async fn run(command: SnapshotCommand, out: &mut Output) -> Result<(), CliEr
         }
         SnapshotCommand::Abort { snapshot, why, api } => {
             let snapshot = api.client()?.abort_snapshot(snapshot, &AbortSnapshot { why }).await?;
+            out.result(&snapshot, show::describe)
+        }
+        SnapshotCommand::Delete { snapshot, api } => {
+            let snapshot = api.client()?.delete_snapshot(snapshot).await?;
             out.result(&snapshot, show::describe)
         }
         SnapshotCommand::Verify(args) => verify::run(args, out).await,

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod clusters;
 pub mod health;
 pub mod restores;
+pub mod retention;
 pub mod schedules;
 pub mod snapshots;
 
@@ -22,5 +23,6 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Service>> {
         .merge(schedules::routes())
         .merge(restores::routes())
         .merge(audit::routes())
+        .merge(retention::routes())
         .merge(agent::routes())
 }

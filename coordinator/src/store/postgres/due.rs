@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use stillframe_protocol::{ClusterName, NameError, SnapshotId, name::ScheduleName};
+use stillframe_protocol::{ClusterName, NameError, name::ScheduleName};
 
 use super::write::statement;
-use crate::store::{Due, Leftover, StoreError};
+use crate::store::{Due, StoreError};
 
 /// How many are taken up at once.
 const BATCH: i64 = 100;
@@ -60,41 +60,4 @@ pub(super) async fn schedules(pool: &PgPool) -> Result<Due<(ClusterName, Schedul
     let rows =
         rows.into_iter().map(|row| Ok(((row.cluster.parse().map_err(fault)?, row.name.parse().map_err(fault)?), row.in_secs)));
     Ok(split(rows.collect::<Result<_, _>>()?))
-}
-
-/// Aborted snapshots whose leftovers are to be deleted.
-pub(super) async fn leftovers(pool: &PgPool) -> Result<Vec<Leftover>, StoreError> {
-    let rows = sqlx::query!(
-        r#"
-        SELECT s.id, s.cluster, c.archive_prefix FROM snapshots s JOIN clusters c ON c.name = s.cluster
-         WHERE s.state = 'aborted' AND s.sweep_at <= clock_timestamp() ORDER BY s.sweep_at LIMIT $1
-        "#,
-        BATCH,
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(statement)?;
-    rows.into_iter()
-        .map(|row| {
-            let cluster = row.cluster.parse().map_err(fault)?;
-            Ok(Leftover { cluster, archive_prefix: row.archive_prefix, snapshot: SnapshotId(row.id) })
-        })
-        .collect()
-}
-
-/// Notes a sweep of leftovers.
-pub(super) async fn swept(pool: &PgPool, snapshot: SnapshotId, again_in: Option<Duration>) -> Result<(), StoreError> {
-    sqlx::query!(
-        r#"
-        UPDATE snapshots SET sweeps = sweeps + 1,
-               sweep_at = CASE WHEN sweeps = 0 THEN clock_timestamp() + make_interval(secs => $2) END
-         WHERE id = $1 AND state = 'aborted'
-        "#,
-        snapshot.0,
-        again_in.map(|wait| wait.as_secs_f64()),
-    )
-    .execute(pool)
-    .await
-    .map_err(statement)?;
-    Ok(())
 }

@@ -48,13 +48,21 @@ pub(super) async fn read(
               WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming')) AS restore,
             (SELECT coalesce(jsonb_agg(v.name), '[]') FROM snapshots s, jsonb_object_keys(s.view) AS v(name)
               WHERE s.id = c.latest_committed) AS "latest_view!",
-            (SELECT to_jsonb(d) FROM schedules d WHERE d.cluster = c.name AND d.name = $3) AS schedule
+            (SELECT to_jsonb(d) FROM schedules d WHERE d.cluster = c.name AND d.name = $3) AS schedule,
+            CASE WHEN $4 THEN jsonb_build_object(
+                'collection', (SELECT jsonb_build_object('state', g.state, 'reason', g.reason) FROM collection g),
+                'committed', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', s.id, 'epoch', s.epoch, 'recording_at', s.recording_at)
+                                                        ORDER BY s.epoch), '[]')
+                                FROM snapshots s WHERE s.cluster = c.name AND s.state = 'committed'),
+                'holds', (SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.id), '[]')
+                            FROM holds h JOIN snapshots s ON s.id = h.snapshot WHERE s.cluster = c.name)) END AS kept
         FROM clusters c
         WHERE c.name = $1
         "#,
         cluster.as_str(),
         scope.snapshot.map(|id| id.0),
         scope.schedule.as_ref().map(|name| name.as_str()),
+        scope.kept,
     )
     .fetch_optional(connection)
     .await
@@ -72,6 +80,7 @@ pub(super) async fn read(
         restore: optional(row.restore)?,
         latest_view,
         schedule: optional(row.schedule)?,
+        kept: optional(row.kept)?,
     }))
 }
 

@@ -8,7 +8,8 @@
 //! | a transition: reading facts, writing the difference | [`facts`], [`write`] |
 //! | a transition on remembered facts, in one statement | [`remembered`] |
 //! | reports in batches | [`reports`] |
-//! | leases, deadlines, schedules, leftovers | [`leases`], [`due`], [`schedules`] |
+//! | leases, deadlines, schedules | [`leases`], [`due`], [`schedules`] |
+//! | what is to be swept, and whether it may be | [`collection`] |
 //! | answers | [`read`], [`audit`] |
 
 use std::time::Duration;
@@ -22,16 +23,17 @@ use stillframe_protocol::{ClusterName, RestoreId, SnapshotId, name::ScheduleName
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditHead, ClusterRow, CompleteSnapshot, Due, LeaseKey, Leftover, MemberRow, NewSchedule, PartRow,
-    ProgressRow, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store, StoreError, Taken, TransactError,
-    Transition,
+    AuditEntry, AuditFilter, AuditHead, ClusterRow, Collecting, CollectionRow, CompleteSnapshot, Due, LeaseKey, Leftover,
+    MemberRow, NewSchedule, PartRow, ProgressRow, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store,
+    StoreError, Taken, TransactError, Transition,
 };
 use crate::decide::{
     Decision, Facts,
-    facts::{ClusterFacts, ScheduleFacts},
+    facts::{ClusterFacts, CollectionState, ScheduleFacts},
 };
 
 mod audit;
+mod collection;
 mod connect;
 mod due;
 mod facts;
@@ -134,12 +136,20 @@ impl Store for PostgresStore {
         due::schedules(&self.pool).await
     }
 
-    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
-        due::leftovers(&self.pool).await
+    async fn leftovers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Leftover>, StoreError> {
+        collection::leftovers(&self.pool, cluster).await
     }
 
-    async fn swept(&self, snapshot: SnapshotId, again_in: Option<Duration>) -> Result<(), StoreError> {
-        due::swept(&self.pool, snapshot, again_in).await
+    async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError> {
+        collection::claim(&self.pool, what, every).await
+    }
+
+    async fn collection(&self) -> Result<CollectionRow, StoreError> {
+        collection::get(&self.pool).await
+    }
+
+    async fn set_collection(&self, state: &CollectionState, actor: &str, request_id: Option<String>) -> Result<bool, StoreError> {
+        collection::set(&self.pool, state, actor, request_id).await
     }
 
     async fn trim_slots(&self) -> Result<(), StoreError> {

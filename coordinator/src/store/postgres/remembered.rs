@@ -25,7 +25,11 @@ pub(super) async fn transact(
 ) -> Result<Option<Timestamp>, StoreError> {
     let next = &decision.next;
     // Only snapshots and the cluster's own row.
-    if before.members != next.members || before.restore != next.restore || before.schedule != next.schedule {
+    if before.members != next.members
+        || before.restore != next.restore
+        || before.schedule != next.schedule
+        || before.kept != next.kept
+    {
         return Ok(None);
     }
     let (new, changed) = snapshot_changes(before, next);
@@ -67,11 +71,11 @@ pub(super) async fn transact(
                     state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation,
                     inline_limit = n.inline_limit, view = coalesce(n.view, s.view), view_members = n.view_members,
                     recording_at = n.recording_at, committing_at = n.committing_at, ended_at = n.ended_at,
-                    messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at
+                    messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at, sweeps = n.sweeps
                   FROM guard, jsonb_to_recordset($5) AS n(
                        id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, inline_limit bigint, view jsonb,
                        view_members integer, recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
-                       messages_in_flight bigint, sweep_at timestamptz)
+                       messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
                  WHERE s.id = n.id AND s.state = n.was
                 RETURNING s.id
             ), inserted AS (

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     decide::{
         Audit, Facts,
-        facts::{ClusterFacts, MemberFacts, RestoreFacts, SnapshotFacts},
+        facts::{ClusterFacts, HoldFacts, MemberFacts, RestoreFacts, SnapshotFacts},
         schedule::Slot,
     },
     store::{Outcome, StoreError, TransactError},
@@ -36,6 +36,7 @@ pub(super) async fn write(
     if let Some(restore) = next.restore.as_ref().filter(|restore| before.restore.as_ref() != Some(*restore)) {
         put_restore(connection, cluster, restore).await?;
     }
+    holds(connection, before, next).await?;
     if let Some(slot) = &outcome.slot {
         put_slot(connection, cluster, next, slot).await?;
     }
@@ -157,10 +158,10 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[Change<'_>])
         UPDATE snapshots s SET
             state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation, inline_limit = n.inline_limit,
             view = coalesce(n.view, s.view), view_members = n.view_members, recording_at = n.recording_at, committing_at = n.committing_at,
-            ended_at = n.ended_at, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at
+            ended_at = n.ended_at, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at, sweeps = n.sweeps
           FROM jsonb_to_recordset($1) AS n(id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, inline_limit bigint,
                                            view jsonb, view_members integer, recording_at timestamptz, committing_at timestamptz,
-                                           ended_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
+                                           ended_at timestamptz, messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
          WHERE s.id = n.id AND s.state = n.was
         "#,
         rows,
@@ -183,6 +184,29 @@ async fn put_restore(connection: &mut PgConnection, cluster: &ClusterName, resto
         "#,
         cluster.as_str(),
         to_json(restore)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn holds(connection: &mut PgConnection, before: &Facts, next: &Facts) -> Result<(), Stop> {
+    let of = |facts: &Facts| facts.kept.as_ref().map(|kept| kept.holds.clone()).unwrap_or_default();
+    let (before, next) = (of(before), of(next));
+    let made: Vec<&HoldFacts> = next.iter().filter(|hold| !before.contains(hold)).collect();
+    let gone: Vec<uuid::Uuid> = before.iter().filter(|hold| !next.contains(hold)).map(|hold| hold.id.0).collect();
+    if made.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        WITH gone AS (DELETE FROM holds WHERE id = ANY ($2))
+        INSERT INTO holds (id, snapshot, owner, reason, created_at, expires_at)
+        SELECT h.id, h.snapshot, h.owner, h.reason, h.created_at, h.expires_at
+          FROM jsonb_to_recordset($1) AS h(id uuid, snapshot uuid, owner text, reason text, created_at timestamptz, expires_at timestamptz)
+        "#,
+        to_json(&made)?,
+        &gone,
     )
     .execute(connection)
     .await?;
@@ -231,9 +255,9 @@ async fn finish(
         UPDATE clusters c SET
             phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
             epoch = n.epoch, revision = n.revision, version = n.version, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
-            latest_committed = n.latest_committed
+            latest_committed = n.latest_committed, retention = nullif(n.retention, 'null')
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
-                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid)
+                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid, retention jsonb)
          WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
