@@ -1,8 +1,8 @@
 //! Starting, watching and ending an agent.
 
-use std::{fmt, io, sync::Arc, thread};
+use std::{fmt, io, sync::Arc, thread, time::Duration};
 
-use stillframe_api::{Client, agent::Register};
+use stillframe_api::{Client, Coordinators, agent::Register};
 use stillframe_protocol::Generation;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -117,7 +117,7 @@ impl Agent {
         let Self { config, app, plane, transport, status, mailbox } = self;
         let plane = match plane {
             Some(plane) => plane,
-            None => Arc::new(Client::new(config.coordinator.as_str()).map_err(|error| AgentError::Config(error.to_string()))?),
+            None => Arc::new(client(&config.coordinators)?),
         };
         let transport = transport.unwrap_or_else(|| Arc::new(Tcp::new(config.listen)));
         let ending = EndOnDrop(Arc::clone(&mailbox));
@@ -185,6 +185,15 @@ pub fn run_blocking(config: AgentConfig, app: impl Application) -> Result<(), Ag
     // An upload that is still under way is of no use any more.
     runtime.shutdown_background();
     result
+}
+
+/// How long the coordinator may take to answer before another replica is asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// A client that asks one replica at a time: the loops of the control plane try again by themselves.
+fn client(coordinators: &Coordinators) -> Result<Client, AgentError> {
+    let client = Client::of(coordinators.clone()).map_err(|error| AgentError::Config(error.to_string()))?;
+    Ok(client.with_one_try(ANSWER_WITHIN))
 }
 
 /// What other members are to dial.

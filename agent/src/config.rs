@@ -5,9 +5,9 @@ use std::{
     path::PathBuf,
 };
 
+use stillframe_api::Coordinators;
 use stillframe_archive::ArchiveUrl;
 use stillframe_protocol::{ClusterName, MemberName};
-use url::Url;
 
 /// What an agent holds at most. All members of a cluster should have the same limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,8 @@ impl Default for Limits {
 /// Who the agent is, and where everything is.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
-    /// The coordinator, `http://host:port`.
-    pub coordinator: Url,
+    /// The coordinator's replicas, `http://host:port`, with commas between them. Any of them may be asked; when one dies, another is.
+    pub coordinators: Coordinators,
     /// The cluster, which must exist there.
     pub cluster: ClusterName,
     /// The member's stable name. A process that takes a name over fences the one that had it.
@@ -67,9 +67,9 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// Settings with the defaults: listens on a free port of 127.0.0.1, default [`Limits`].
     #[must_use]
-    pub fn new(coordinator: Url, cluster: ClusterName, member: MemberName) -> Self {
+    pub fn new(coordinators: Coordinators, cluster: ClusterName, member: MemberName) -> Self {
         Self {
-            coordinator,
+            coordinators,
             cluster,
             member,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

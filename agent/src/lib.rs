@@ -42,5 +42,6 @@ pub use context::{Context, Room, SendError};
 pub use error::AgentError;
 pub use state::{RestoreError, StateReader};
 pub use status::{Phase, Status};
+pub use stillframe_api::Coordinators;
 pub use stillframe_archive::ArchiveUrl;
 pub use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, NameError, RestoreId, SnapshotId};

@@ -67,6 +67,10 @@ pub struct AssignmentQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub wait: Option<HumanDuration>,
+    /// The `replica` of the last answer. Another replica than that one knows by it that the member has moved to it, and takes its lease over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<Uuid>)]
+    pub replica: Option<Uuid>,
 }
 
 /// The whole desired state of a member.
@@ -91,6 +95,13 @@ pub struct Assignment {
     pub snapshots: Vec<OpenSnapshot>,
     /// How the last few snapshots ended, newest last.
     pub outcomes: Vec<Outcome>,
+    /// A random id of the replica that answers.
+    #[serde(default)]
+    pub replica: Uuid,
+    /// How long ago the replica last had word from the database, in milliseconds: with a large one it may be cut off, and another replica may
+    /// know more.
+    #[serde(default)]
+    pub view_age_ms: u64,
 }
 
 /// What a member is to be doing.

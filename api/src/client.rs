@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::{Method, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 use url::Url;
 
 use crate::{
-    HumanDuration, Page, Problem,
+    Coordinators, HumanDuration, Page, Problem,
     agent::{Assignment, AssignmentQuery, Register, Registered, Report, ReportAccepted, ReportEvent},
     audit::{AuditRow, ExportAudit, ListAudit, VerifyAudit},
     chain::AuditVerification,
@@ -17,10 +17,8 @@ use crate::{
     retention::{ClusterRetention, CreateHold, Hold, Retention},
     schedule::{PutSchedule, Schedule},
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
+    transport::{Answer, Asked, Transport, unreachable},
 };
-
-/// How long a request may take besides what it asks the coordinator to hold the answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest the coordinator holds an answer for `wait`.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -55,7 +53,9 @@ pub enum ClientError {
         reason: String,
     },
     /// The URL can't be a coordinator's.
-    #[error("{found:?} is no coordinator URL: expected http://host:port or https://host:port; {reason}")]
+    #[error(
+        "{found:?} is no coordinator URL: expected http://host:port or https://host:port (several with commas between them); {reason}"
+    )]
     BadUrl {
         /// What was given.
         found: String,
@@ -86,62 +86,68 @@ impl ClientError {
     }
 }
 
-/// A client of one coordinator URL. Cheap to clone; clones share connections.
+/// A client of a coordinator: of one replica, or of several, of which any may be asked. Cheap to clone; clones share connections.
+///
+/// Of several replicas the one that answered last is asked first; when it can't be reached, is frozen, or says that it can't serve, the next is,
+/// and so on for a few seconds. That is safe: whatever changes something goes under an idempotency key, so it is carried out once however
+/// often it is asked for.
 #[derive(Debug, Clone)]
 pub struct Client {
-    base: Url,
-    http: reqwest::Client,
+    transport: Transport,
 }
 
 type Result<T, E = ClientError> = std::result::Result<T, E>;
 
 impl Client {
-    /// A client of the coordinator at this URL (`http://host:port`).
+    /// A client of the coordinator at this URL (`http://host:port`), or at these: several, with commas between them, are replicas of one.
     ///
     /// # Errors
-    /// [`ClientError::BadUrl`] when it is no `http` or `https` URL.
-    pub fn new(url: &str) -> Result<Self> {
-        let bad = |reason: String| ClientError::BadUrl { found: url.to_owned(), reason };
-        let mut base: Url = url.parse().map_err(|e: url::ParseError| bad(e.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            return Err(bad(format!("found scheme {:?}", base.scheme())));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            // It would end up in every error message.
-            base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| bad("it holds credentials".to_owned()))?;
-            return Err(ClientError::BadUrl {
-                found: base.to_string(),
-                reason: "a user and password in it aren't taken (left out here)".to_owned(),
-            });
-        }
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|e| bad(e.to_string()))?;
-        Ok(Self { base, http })
+    /// [`ClientError::BadUrl`] when one is no `http` or `https` URL.
+    pub fn new(urls: &str) -> Result<Self> {
+        Self::of(urls.parse()?)
     }
 
-    /// The coordinator's URL.
+    /// A client of these replicas.
+    ///
+    /// # Errors
+    /// [`ClientError::BadUrl`] when the system has no means to reach any.
+    pub fn of(coordinators: Coordinators) -> Result<Self> {
+        Ok(Self { transport: Transport::new(coordinators)? })
+    }
+
+    /// How long a request is tried again when no replica can serve it. 5 s where there are several addresses, else not at all.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.transport = self.transport.patience(patience);
+        self
+    }
+
+    /// Asks one replica a request, for callers that try again by themselves: after a failure the next request goes to another one. An answer
+    /// may take `answer_within`, besides what the coordinator is asked to hold it.
+    #[must_use]
+    pub fn with_one_try(mut self, answer_within: Duration) -> Self {
+        self.transport = self.transport.one_try(answer_within);
+        self
+    }
+
+    /// The URL of the replica that is asked next.
     #[must_use]
     pub fn url(&self) -> &Url {
-        &self.base
+        self.transport.url()
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        let mut reason = String::new();
-        let mut source: Option<&dyn std::error::Error> = Some(error);
-        while let Some(error) = source {
-            reason = error.to_string();
-            source = error.source();
-        }
-        ClientError::Unreachable { url: self.base.clone(), reason }
+    /// The replicas' addresses.
+    #[must_use]
+    pub fn coordinators(&self) -> &Coordinators {
+        self.transport.coordinators()
     }
 
+    /// Has the next request go to another replica, where there is one.
+    pub fn move_on(&self) {
+        self.transport.move_on();
+    }
+
+    /// Asks; whatever isn't a `GET` goes under an idempotency key.
     async fn send<Q: Serialize, B: Serialize>(
         &self,
         method: Method,
@@ -149,49 +155,37 @@ impl Client {
         query: Option<&Q>,
         body: Option<&B>,
         held: Duration,
-    ) -> Result<Response> {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        let mut request = self.http.request(method, url.clone()).timeout(REQUEST_TIMEOUT + held);
-        if let Some(query) = query {
-            request = request.query(query);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
-        Err(match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => ClientError::Refused(Box::new(problem)),
-            Err(error) => ClientError::NotStillframe { url, status, reason: error.to_string() },
-        })
+    ) -> Result<Answer> {
+        let keyed = method != Method::GET;
+        self.transport.ask(&Asked { method, path, query, body, held, keyed }).await
     }
 
-    async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T> {
-        let (url, status) = (response.url().clone(), response.status().as_u16());
-        let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+    async fn body<T: DeserializeOwned>(&self, answer: Answer) -> Result<T> {
+        let Answer { url, status, bytes } = answer;
         serde_json::from_slice(&bytes).map_err(|e| ClientError::NotStillframe { url, status, reason: e.to_string() })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
-        let response = self.send(Method::GET, path, None::<&()>, None::<&()>, Duration::ZERO).await?;
-        self.body(response).await
+        let answer = self.send(Method::GET, path, None::<&()>, None::<&()>, Duration::ZERO).await?;
+        self.body(answer).await
     }
 
     async fn get_held<T: DeserializeOwned, Q: Serialize>(&self, path: &[&str], query: &Q, held: Duration) -> Result<T> {
-        let response = self.send(Method::GET, path, Some(query), None::<&()>, held).await?;
-        self.body(response).await
+        let answer = self.send(Method::GET, path, Some(query), None::<&()>, held).await?;
+        self.body(answer).await
     }
 
     async fn post<T: DeserializeOwned, B: Serialize>(&self, path: &[&str], body: &B) -> Result<T> {
-        let response = self.send(Method::POST, path, None::<&()>, Some(body), Duration::ZERO).await?;
-        self.body(response).await
+        let answer = self.send(Method::POST, path, None::<&()>, Some(body), Duration::ZERO).await?;
+        self.body(answer).await
+    }
+
+    /// Posts what is idempotent by itself, as everything that agents say is.
+    async fn say<T: DeserializeOwned, B: Serialize>(&self, path: &[&str], body: &B) -> Result<T> {
+        let (query, held) = (None::<&()>, Duration::ZERO);
+        let asked = Asked { method: Method::POST, path, query, body: Some(body), held, keyed: false };
+        let answer = self.transport.ask(&asked).await?;
+        self.body(answer).await
     }
 
     /// Creates a cluster; asking again with the same settings is fine.
@@ -243,8 +237,8 @@ impl Client {
     /// Sets a schedule.
     pub async fn put_schedule(&self, cluster: &ClusterName, name: &ScheduleName, schedule: &PutSchedule) -> Result<Schedule> {
         let path = ["v1", "clusters", cluster.as_str(), "schedules", name.as_str()];
-        let response = self.send(Method::PUT, &path, None::<&()>, Some(schedule), Duration::ZERO).await?;
-        self.body(response).await
+        let answer = self.send(Method::PUT, &path, None::<&()>, Some(schedule), Duration::ZERO).await?;
+        self.body(answer).await
     }
 
     /// A schedule as it is now.
@@ -281,8 +275,9 @@ impl Client {
 
     /// Exports whole chains of the audit, a row a line.
     pub async fn export_audit(&self, query: &ExportAudit) -> Result<Lines> {
-        let response = self.send(Method::GET, &["v1", "audit", "export"], Some(query), None::<&()>, EXPORT_TIMEOUT).await?;
-        Ok(Lines { client: self.clone(), response, read: Vec::new() })
+        let (path, method) = (&["v1", "audit", "export"][..], Method::GET);
+        let asked = Asked { method, path, query: Some(query), body: None::<&()>, held: EXPORT_TIMEOUT, keyed: false };
+        Ok(Lines { response: self.transport.open(&asked).await?, read: Vec::new() })
     }
 
     /// Looks whether chains of the audit are as they were written.
@@ -333,7 +328,7 @@ impl Client {
 
     /// Registers a process as a member. For agents.
     pub async fn register(&self, cluster: &ClusterName, request: &Register) -> Result<Registered> {
-        self.post(&["v1", "clusters", cluster.as_str(), "members"], request).await
+        self.say(&["v1", "clusters", cluster.as_str(), "members"], request).await
     }
 
     /// A member's assignment, held until there is news. For agents.
@@ -352,29 +347,18 @@ impl Client {
         event: ReportEvent,
     ) -> Result<ReportAccepted> {
         let path = ["v1", "clusters", cluster.as_str(), "members", member.as_str(), "reports"];
-        self.post(&path, &Report { incarnation, event }).await
+        self.say(&path, &Report { incarnation, event }).await
     }
 
-    /// Whether the coordinator can serve: its database takes writes and its archive answers.
+    /// Whether the coordinator can serve: its database takes writes and its archive answers. Of several replicas one that can is enough.
     pub async fn ready(&self) -> Result<()> {
-        let response = self.http.get(self.base.join("readyz").unwrap_or_else(|_| self.base.clone())).timeout(REQUEST_TIMEOUT);
-        let response = response.header(header::ACCEPT, "application/json").send().await.map_err(|e| self.unreachable(&e))?;
-        let (url, status) = (response.url().clone(), response.status());
-        if status.is_success() {
-            return Ok(());
-        }
-        let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
-        Err(match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => ClientError::Refused(Box::new(problem)),
-            Err(error) => ClientError::NotStillframe { url, status: status.as_u16(), reason: error.to_string() },
-        })
+        self.send(Method::GET, &["readyz"], None::<&()>, None::<&()>, Duration::ZERO).await.map(drop)
     }
 }
 
 /// An answer that comes line by line.
 #[derive(Debug)]
 pub struct Lines {
-    client: Client,
     response: Response,
     /// What has come and isn't a whole line yet.
     read: Vec<u8>,
@@ -393,7 +377,7 @@ impl Lines {
                 return self.text(&line[..line.len() - 1]).map(Some);
             }
             looked_at = self.read.len();
-            match self.response.chunk().await.map_err(|e| self.client.unreachable(&e))? {
+            match self.response.chunk().await.map_err(|e| unreachable(self.response.url(), &e))? {
                 Some(chunk) => self.read.extend_from_slice(&chunk),
                 None if self.read.is_empty() => return Ok(None),
                 None => {
@@ -414,17 +398,4 @@ impl Lines {
 fn held(wait: Duration) -> (WaitQuery, Duration) {
     let wait = wait.min(MAX_WAIT);
     (WaitQuery { wait: HumanDuration::new(wait).ok() }, wait)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_coordinator_url_is_refused_and_no_password_is_repeated() {
-        for url in ["", "127.0.0.1:7700", "ftp://host", "http://", "http://me:hunter2@host:7700"] {
-            let error = Client::new(url).expect_err(url).to_string();
-            assert!(error.contains("expected http://host:port") && !error.contains("hunter2"), "{error}");
-        }
-    }
 }

@@ -14,6 +14,8 @@
 //! | what agents register, poll and report | [`agent`] |
 //! | the client | [`client`] |
 //! | how long to wait before trying again | [`backoff`] |
+//! | the addresses of replicas | [`coordinators`] |
+//! | asking another replica when one dies | `transport` |
 
 pub mod agent;
 pub mod audit;
@@ -21,6 +23,7 @@ pub mod backoff;
 pub mod chain;
 pub mod client;
 pub mod cluster;
+pub mod coordinators;
 pub mod duration;
 pub mod page;
 pub mod problem;
@@ -28,8 +31,11 @@ pub mod restore;
 pub mod retention;
 pub mod schedule;
 pub mod snapshot;
+mod transport;
 
 pub use client::{Client, ClientError};
+pub use coordinators::Coordinators;
 pub use duration::HumanDuration;
 pub use page::Page;
 pub use problem::{Problem, ProblemCode};
+pub use transport::IDEMPOTENCY_KEY;

@@ -54,6 +54,12 @@ pub enum ProblemCode {
     DatabaseUnavailable,
     /// The archive can't be reached just now. Try again.
     ArchiveUnavailable,
+    /// This replica is stopping. Try again, at another one or when it has started again.
+    Stopping,
+    /// A request with the same idempotency key is being carried out. Ask again with that key.
+    RequestUnderWay,
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
     /// A fault of the coordinator's own; its log has more under the request id.
     Internal,
 }

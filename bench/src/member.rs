@@ -12,9 +12,9 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use stillframe_agent::{
-    AgentConfig, AgentError, Application, Capture, ClusterName, Context, MemberName, RestoreError, Room, StateReader, TimerId,
+    AgentConfig, AgentError, Application, Capture, ClusterName, Context, Coordinators, MemberName, RestoreError, Room,
+    StateReader, TimerId,
 };
-use url::Url;
 
 /// What the members say to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +42,7 @@ impl Workload {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MemberArgs {
     #[arg(long)]
-    coordinator: Url,
+    coordinator: Coordinators,
     #[arg(long)]
     cluster: ClusterName,
     #[arg(long)]

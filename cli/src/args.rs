@@ -24,6 +24,9 @@ pub struct Cli {
     /// What to log, and how.
     #[command(flatten)]
     pub log: LogArgs,
+    /// The coordinator's URL, given before the command: it becomes the `url` of the command's own `ApiArgs`
+    #[arg(long, global = true, hide = true, value_name = "URL")]
+    pub url: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -119,6 +122,15 @@ mod tests {
             assert_eq!(cli.log.log_filter.as_deref(), Some("debug"));
         }
         assert!(Cli::try_parse_from(["stillframe", "demo", "--json"]).expect("fine").json);
+    }
+
+    #[test]
+    fn the_url_is_taken_before_and_after_the_command() {
+        for words in [["--url", "http://a,http://b", "cluster", "list"], ["cluster", "list", "--url", "http://a,http://b"]] {
+            let cli = Cli::try_parse_from(["stillframe"].into_iter().chain(words)).expect("fine");
+            let Command::Cluster { command: ClusterCommand::List { api, .. } } = cli.command else { panic!("another command") };
+            assert_eq!(api.url, "http://a,http://b");
+        }
     }
 
     #[test]

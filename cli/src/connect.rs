@@ -11,10 +11,10 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
 /// Where a coordinator is looked for unless told.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7700";
 
-/// Which coordinator to talk to. Every operator's command takes it.
+/// Which coordinator to talk to. Every operator's command takes it, also before the command's name (`Cli::url`).
 #[derive(Debug, Clone, Args)]
 pub struct ApiArgs {
-    /// The coordinator's URL
+    /// The coordinator's URL; of several replicas, with commas between them, the first that answers is asked
     #[arg(long, env = "STILLFRAME_URL", default_value = DEFAULT_URL, value_name = "URL")]
     pub url: String,
 }

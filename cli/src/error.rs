@@ -185,7 +185,7 @@ fn own_problem(code: &str, detail: &str, hint: Option<&str>) -> Value {
 
 fn of_problem(code: ProblemCode) -> Exit {
     match code {
-        ProblemCode::DatabaseUnavailable | ProblemCode::ArchiveUnavailable => Exit::Unreachable,
+        ProblemCode::DatabaseUnavailable | ProblemCode::ArchiveUnavailable | ProblemCode::Stopping => Exit::Unreachable,
         ProblemCode::Internal => Exit::Failed,
         ProblemCode::InvalidRequest
         | ProblemCode::NoSuchRoute
@@ -205,6 +205,8 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::SnapshotNotCommitted
         | ProblemCode::SnapshotEnded
         | ProblemCode::MembersDiffer
+        | ProblemCode::RequestUnderWay
+        | ProblemCode::IdempotencyKeyReused
         | ProblemCode::Fenced => Exit::Refused,
     }
 }

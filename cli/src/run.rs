@@ -18,7 +18,7 @@ use crate::{
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let Cli { json, log, command } = match Cli::try_parse_from(&words) {
+    let Cli { json, log, command, url: _ } = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => return no_command(&error, words.iter().any(|word| word == "--json")).into(),
     };

@@ -7,10 +7,12 @@
 //! | what the loop leaves for the driver | `mailbox` |
 //! | reports, repeated until they are taken | `reporter` |
 //! | whether this process may still act | `lease` |
+//! | which of several replicas to ask | `replicas` |
 
 pub(crate) mod lease;
 pub(crate) mod mailbox;
 pub(crate) mod poll;
+pub(crate) mod replicas;
 pub(crate) mod reporter;
 mod rest;
 
@@ -29,6 +31,10 @@ pub enum ControlError {
     /// A newer incarnation has taken over, or the member was removed. This process must stop.
     #[error("{0}")]
     Fenced(String),
+    /// It answers, and has no word from its database: nobody can have taken this process's place as far as it knows, and it can't say more.
+    /// Asking again, or another replica, is right.
+    #[error("{0}")]
+    WithoutDatabase(String),
     /// It refused for another reason; asking the same again won't help.
     #[error("{0}")]
     Refused(String),
@@ -37,16 +43,24 @@ pub enum ControlError {
 /// The coordinator as an agent sees it. [`stillframe_api::Client`] is one; tests have others.
 #[async_trait]
 pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
+    /// At how many addresses it can be asked: its replicas. After an error the next request is to go to another one.
+    fn addresses(&self) -> usize {
+        1
+    }
+
+    /// Has the next request go to another address.
+    fn move_on(&self) {}
+
     /// Registers the process. Idempotent by `request.instance`.
     ///
     /// # Errors
-    /// [`ControlError`]; only [`ControlError::Away`] is tried again.
+    /// [`ControlError`]; only [`ControlError::Away`] and [`ControlError::WithoutDatabase`] are tried again.
     async fn register(&self, cluster: &ClusterName, request: &Register) -> Result<Registered, ControlError>;
 
     /// The assignment, held until there is news. Dropping the call is how the coordinator sees that the process is gone.
     ///
     /// # Errors
-    /// [`ControlError`]; only [`ControlError::Away`] is tried again.
+    /// [`ControlError`]; only [`ControlError::Away`] and [`ControlError::WithoutDatabase`] are tried again.
     async fn assignment(
         &self,
         cluster: &ClusterName,
@@ -57,7 +71,7 @@ pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
     /// Takes a report. Idempotent.
     ///
     /// # Errors
-    /// [`ControlError`]; only [`ControlError::Away`] is tried again.
+    /// [`ControlError`]; only [`ControlError::Away`] and [`ControlError::WithoutDatabase`] are tried again.
     async fn report(
         &self,
         cluster: &ClusterName,

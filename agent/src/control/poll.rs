@@ -15,6 +15,7 @@ use super::{
     ControlError, ControlPlane,
     lease::Lease,
     mailbox::{Mailbox, Target},
+    replicas::{Next, Search},
     reporter::Reporter,
 };
 use crate::error::AgentError;
@@ -88,7 +89,7 @@ pub(crate) async fn register(
                 patience.over();
                 return Ok((registered, asked));
             }
-            Err(ControlError::Away(reason)) => patience.wait(&reason).await,
+            Err(ControlError::Away(reason) | ControlError::WithoutDatabase(reason)) => patience.wait(&reason).await,
             Err(ControlError::Fenced(why)) => {
                 return Err(AgentError::Fenced { cluster: cluster.clone(), member: member.clone(), why });
             }
@@ -105,11 +106,18 @@ fn hold(lease: Duration) -> Duration {
     MAX_HOLD.min(lease / 4).max(Duration::from_millis(1))
 }
 
+/// How much later than asked for an answer may come: where there are several addresses, such that when it doesn't come, another one can be asked
+/// before the lease runs out.
+fn margin(lease: Duration, addresses: usize) -> Duration {
+    if addresses > 1 { (lease / 4).max(Duration::from_millis(500)) } else { (lease / 2).max(Duration::from_secs(1)) }
+}
+
 /// Polls until the coordinator says that this process is done for, or the loop is dropped.
 pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mailbox>) {
     let Reporter { plane, cluster, member, incarnation, .. } = &reporter;
     let hold = hold(lease.length());
-    let margin = (lease.length() / 2).max(Duration::from_secs(1));
+    let margin = margin(lease.length(), plane.addresses());
+    let mut search = Search::new(plane.addresses(), lease.length());
     let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
     let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });
     let mut patience = Patience::new();
@@ -117,7 +125,7 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
     loop {
         let asked = Instant::now();
         // After an outage the answer is wanted at once: until it comes, the member may be holding still.
-        query.wait = if patience.is_away() { Some(AT_ONCE) } else { HumanDuration::new(hold).ok() };
+        query.wait = if patience.is_away() || search.is_looking() { Some(AT_ONCE) } else { HumanDuration::new(hold).ok() };
         let answer = tokio::time::timeout(hold + margin, plane.assignment(cluster, member, &query)).await;
         let answer = answer.unwrap_or_else(|_| Err(ControlError::Away(format!("no answer for {:?}", hold + margin))));
         match answer {
@@ -129,14 +137,30 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
                     peers = Arc::new(newer);
                 }
                 query.after = assignment.revision;
+                query.replica = Some(assignment.replica);
+                let view_age = Duration::from_millis(assignment.view_age_ms);
                 let begun = assignment.snapshots.iter().filter(|open| open.in_view).map(|open| open.epoch).max();
                 mailbox.assign(Target { assignment, peers: Arc::clone(&peers), received_at: Instant::now() });
                 if let Some(begun) = begun.filter(|begun| *begun > newest) {
                     newest = begun;
                     tokio::time::sleep(REPORTS_FIRST).await;
                 }
+                match search.answered(view_age) {
+                    Next::Hold => {}
+                    Next::LookElsewhere => plane.move_on(),
+                }
             }
-            Err(ControlError::Away(reason)) => patience.wait(&reason).await,
+            Err(ControlError::Away(reason)) => {
+                if !search.gave_no_answer() {
+                    patience.wait(&reason).await;
+                }
+            }
+            Err(ControlError::WithoutDatabase(reason)) => {
+                // Without the database nobody can be declared lost or replaced, so this process goes on.
+                lease.renew(asked);
+                search.gave_no_answer();
+                patience.wait(&reason).await;
+            }
             Err(ControlError::Fenced(why)) => return reporter.fenced(why),
             Err(ControlError::Refused(detail)) => return reporter.refused(detail),
         }

@@ -44,7 +44,7 @@ impl Reporter {
             match self.plane.report(&self.cluster, &self.member, self.incarnation, event.clone()).await {
                 Ok(accepted) if accepted.relevant => return Reported::Accepted,
                 Ok(_) => return Reported::Irrelevant,
-                Err(ControlError::Away(reason)) => {
+                Err(ControlError::Away(reason) | ControlError::WithoutDatabase(reason)) => {
                     let wait = backoff.next_wait();
                     if until.is_some_and(|until| Instant::now() + wait >= until) {
                         tracing::warn!(%reason, "a report was given up: the coordinator can't be reached");
@@ -67,7 +67,7 @@ impl Reporter {
     /// Reports once; whether it arrives doesn't matter.
     pub(crate) async fn mention(&self, event: ReportEvent) {
         match self.plane.report(&self.cluster, &self.member, self.incarnation, event).await {
-            Ok(_) | Err(ControlError::Away(_) | ControlError::Refused(_)) => {}
+            Ok(_) | Err(ControlError::Away(_) | ControlError::WithoutDatabase(_) | ControlError::Refused(_)) => {}
             Err(ControlError::Fenced(why)) => self.fenced(why),
         }
     }

@@ -11,6 +11,9 @@ use super::{ControlError, ControlPlane};
 
 impl From<ClientError> for ControlError {
     fn from(error: ClientError) -> Self {
+        if error.problem().is_some_and(|problem| problem.code == ProblemCode::DatabaseUnavailable) {
+            return Self::WithoutDatabase(error.to_string());
+        }
         if error.is_transient() {
             return Self::Away(error.to_string());
         }
@@ -23,6 +26,14 @@ impl From<ClientError> for ControlError {
 
 #[async_trait]
 impl ControlPlane for Client {
+    fn addresses(&self) -> usize {
+        self.coordinators().urls().len()
+    }
+
+    fn move_on(&self) {
+        Self::move_on(self);
+    }
+
     async fn register(&self, cluster: &ClusterName, request: &Register) -> Result<Registered, ControlError> {
         Ok(Self::register(self, cluster, request).await?)
     }

@@ -325,6 +325,8 @@ impl Plane {
             peers,
             snapshots: state.open.clone(),
             outcomes: state.outcomes.iter().rev().take(8).rev().cloned().collect(),
+            replica: uuid::Uuid::nil(),
+            view_age_ms: 0,
         })
     }
 }

@@ -38,7 +38,7 @@ impl ByHand {
         let mut after = 0;
         for _ in 0..TRIES {
             let wait = HumanDuration::new(Duration::from_secs(1)).ok();
-            let query = AssignmentQuery { incarnation: self.incarnation, after, peers_after: 0, wait };
+            let query = AssignmentQuery { incarnation: self.incarnation, after, peers_after: 0, wait, replica: None };
             let assignment = self.client.assignment(&self.cluster, &self.member, &query).await.expect("an assignment");
             if let Some(open) = assignment.snapshots.into_iter().find(|open| open.in_view) {
                 return open;

@@ -37,6 +37,10 @@ pub fn start(facts: &Facts, occasion: &Occasion, id: SnapshotId, trigger: Trigge
         | SnapshotState::Deleted) => return Err(Refusal::NotCommitted { snapshot: id, state }),
     }
     if let Some(restore) = &facts.restore {
+        // Carried out a second time under one idempotency key.
+        if restore.id == occasion.restore {
+            return Ok(Decision::nothing(facts));
+        }
         return Err(Refusal::RestoreUnderWay { cluster: cluster.clone(), restore: restore.id, state: restore.state });
     }
     let unknown: Vec<MemberName> = snapshot.view.keys().filter(|m| !facts.members.contains_key(*m)).cloned().collect();

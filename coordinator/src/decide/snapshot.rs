@@ -59,6 +59,10 @@ pub fn can_be_taken(facts: &Facts) -> Result<(), Refusal> {
 /// # Errors
 /// When the cluster isn't whole and running, or too many wait already.
 pub fn request(facts: &Facts, occasion: &Occasion, request: Request) -> Result<Decision, Refusal> {
+    // Carried out a second time under one idempotency key.
+    if facts.snapshot(occasion.snapshot).is_some() {
+        return Ok(Decision::nothing(facts));
+    }
     can_be_taken(facts)?;
     let pending = facts.snapshots.iter().filter(|s| s.state == SnapshotState::Pending).count();
     if pending >= MAX_PENDING {

@@ -63,6 +63,9 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::Fenced => "Fenced: another incarnation is in force",
         ProblemCode::DatabaseUnavailable => "The database can't be used just now",
         ProblemCode::ArchiveUnavailable => "The archive can't be used just now",
+        ProblemCode::Stopping => "The coordinator is stopping",
+        ProblemCode::RequestUnderWay => "The request is being carried out",
+        ProblemCode::IdempotencyKeyReused => "The idempotency key was used for another request",
         ProblemCode::Internal => "The coordinator has a fault",
     }
 }
@@ -95,7 +98,11 @@ impl From<ServiceError> for Failure {
             ServiceError::Store(error) => store(&error, detail),
             ServiceError::Archive(_) => problem(ProblemCode::ArchiveUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
                 .with_hint("try again; if it lasts, check the store and the coordinator's --archive"),
-            ServiceError::Stopping => problem(ProblemCode::DatabaseUnavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+            ServiceError::KeyReused(_) => problem(ProblemCode::IdempotencyKeyReused, StatusCode::CONFLICT, detail)
+                .with_hint("use a new key for each request, and the same one only to repeat it"),
+            ServiceError::StillUnderWay(_) => problem(ProblemCode::RequestUnderWay, StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with_hint("ask again with the same key"),
+            ServiceError::Stopping => problem(ProblemCode::Stopping, StatusCode::SERVICE_UNAVAILABLE, detail)
                 .with_hint("try again, at another replica or when it has started again"),
         })
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 
 use super::error::Failure;
-use crate::service::Caller;
+use crate::service::{Caller, idempotency::Keyed};
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::request(request_id(&parts.headers)))
+        Ok(Self::request(request_id(&parts.headers), parts.extensions.get::<Keyed>().copied()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! | the status of each problem | [`error`] |
 //! | reading paths, queries and bodies | [`extract`] |
 //! | connections that say when they close | [`connection`] |
+//! | carrying requests out once | [`idempotency`] |
 //! | the routes, a file a concept | [`routes`] |
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::service::Service;
 pub mod connection;
 pub mod error;
 pub mod extract;
+pub mod idempotency;
 pub mod routes;
 
 /// The longest body, except that of a report.
@@ -50,7 +52,9 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
 /// The description of the API, as `openapi.yaml` has it.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    documented().into_openapi()
+    let mut api = documented().into_openapi();
+    idempotency::document(&mut api);
+    api
 }
 
 /// The whole router.
@@ -61,6 +65,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn(error::finish))
+        .layer(middleware::from_fn_with_state(service.clone(), idempotency::guard))
+        // Once more, for what the guard itself refuses.
         .layer(middleware::from_fn(error::finish))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http().make_span_with(extract::span))

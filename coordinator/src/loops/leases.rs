@@ -1,4 +1,5 @@
-//! Leases: those of the members that poll here are renewed together; those that ran out are the backstop of detection by connection.
+//! Leases: those of the members that poll here are renewed together, those of members that have just come here at once; those that ran out are
+//! the backstop of detection by connection.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,36 +9,66 @@ use std::{
 use crate::{
     decide::member::Evidence,
     service::{Service, ServiceError, lock},
+    store::Renewal,
 };
 
-pub(super) async fn run(service: Arc<Service>) {
-    // Nobody's lease is taken to have run out before the members have had a whole lease's time to renew it: the outage may have been ours.
-    let renewing_since: Mutex<Option<Instant>> = Mutex::new(None);
-    let tick = async || {
-        let lease = service.settings.lease;
-        match renew(&service).await {
-            Ok(()) => {}
-            Err(error) => {
-                *lock(&renewing_since) = None;
-                return Err(error);
-            }
-        }
-        let since = *lock(&renewing_since).get_or_insert_with(Instant::now);
-        if since.elapsed() > lease {
-            for lease in service.store.expired_leases().await? {
-                service.lose(&lease, Evidence::LeaseExpired).await?;
-            }
-        }
-        Ok::<Duration, ServiceError>(lease / 3)
-    };
-    super::every(&service, "leases", None, tick).await;
+/// How many leases are renewed with one statement.
+const BATCH: usize = 5_000;
+
+#[derive(Debug, Default)]
+struct Rounds {
+    /// When the last round over all members began.
+    last: Option<Instant>,
+    /// Since when every round has been carried out in time.
+    in_time_since: Option<Instant>,
 }
 
-async fn renew(service: &Service) -> Result<(), ServiceError> {
+pub(super) async fn run(service: Arc<Service>) {
+    let rounds: Mutex<Rounds> = Mutex::default();
+    let tick = async || {
+        let every = service.settings.lease / 3;
+        let left = lock(&rounds).last.map_or(Duration::ZERO, |last| every.saturating_sub(last.elapsed()));
+        if !left.is_zero() {
+            renew(&service, service.registry.arrivals()).await?;
+            return Ok(left);
+        }
+        let result = round(&service, &rounds).await;
+        if result.is_err() {
+            lock(&rounds).in_time_since = None;
+        }
+        result.map(|()| every)
+    };
+    super::every(&service, "leases", Some(&service.wakes.arrivals), tick).await;
+}
+
+/// Renews the leases of all who poll here, and declares lost whose lease ran out. Nobody's counts as run out before the members have had a whole
+/// lease's time to renew it at a replica that did its rounds: the outage, or the standstill, may have been ours.
+async fn round(service: &Service, rounds: &Mutex<Rounds>) -> Result<(), ServiceError> {
     let lease = service.settings.lease;
-    let held = service.registry.held(lease / 3);
-    for leases in held.chunks(5_000) {
-        service.store.renew_leases(service.replica, lease, leases).await?;
+    {
+        let mut rounds = lock(rounds);
+        let was_late = rounds.last.is_none_or(|last| last.elapsed() > lease);
+        rounds.last = Some(Instant::now());
+        if was_late {
+            rounds.in_time_since = None;
+        }
+    }
+    renew(service, service.registry.renewals(lease / 3 * 2)).await?;
+    let since = *lock(rounds).in_time_since.get_or_insert_with(Instant::now);
+    if since.elapsed() > lease {
+        for lease in service.store.expired_leases().await? {
+            service.lose(&lease, Evidence::LeaseExpired).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn renew(service: &Service, renewals: Vec<Renewal>) -> Result<(), ServiceError> {
+    for batch in renewals.chunks(BATCH) {
+        if let Err(error) = service.store.renew_leases(service.replica, service.settings.lease, batch).await {
+            service.registry.not_renewed(&renewals);
+            return Err(error.into());
+        }
     }
     Ok(())
 }

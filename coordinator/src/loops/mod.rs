@@ -9,7 +9,8 @@
 //! | snapshots that somebody has to finish | [`commit`] |
 //! | what is to go from the archive | [`sweep`] |
 //! | retention | [`gc`] |
-//! | changes made by other replicas | [`revisions`] |
+//! | idempotency keys that are old | [`keys`] |
+//! | changes made by other replicas | [`revisions`], [`hints`] |
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,8 @@ use stillframe_api::backoff::Backoff;
 mod commit;
 mod deadlines;
 mod gc;
+mod hints;
+mod keys;
 mod leases;
 mod revisions;
 mod schedules;
@@ -44,6 +47,9 @@ pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspici
     loops.spawn(sweep::run(service.clone()));
     loops.spawn(gc::run(service.clone()));
     loops.spawn(revisions::run(service.clone()));
+    loops.spawn(hints::announce(service.clone()));
+    loops.spawn(hints::listen(service.clone()));
+    loops.spawn(keys::run(service.clone()));
     loops
 }
 

@@ -1,28 +1,25 @@
-//! Changes made by other replicas: the revisions of the clusters that somebody here waits for, in one query.
+//! Changes made by other replicas: the revisions of the clusters that somebody here waits for, in one query. It is asked also when nobody waits:
+//! its answer is how this replica knows that it isn't cut off.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::service::{Service, ServiceError};
 
-/// How late a change made by another replica is heard of at most.
-const EVERY: Duration = Duration::from_millis(500);
-
 pub(super) async fn run(service: Arc<Service>) {
-    let tick = async || {
+    let tick = async || -> Result<Duration, ServiceError> {
+        let asked = Instant::now();
         let watched = service.hub.watched();
-        if watched.is_empty() {
-            return Ok(EVERY);
-        }
         let names: Vec<_> = watched.iter().map(|(name, _)| name.clone()).collect();
         for (name, revision) in service.store.revisions(&names).await? {
             if watched.iter().any(|(watched, known)| *watched == name && *known < revision) {
-                match service.reload(&name).await {
-                    Ok(_) | Err(ServiceError::UnknownCluster(_)) => {}
-                    Err(error) => return Err(error),
-                }
+                service.catch_up(&name).await?;
             }
         }
-        Ok(EVERY)
+        service.freshness.heard(asked);
+        Ok(service.look_every())
     };
     super::every(&service, "revisions", None, tick).await;
 }

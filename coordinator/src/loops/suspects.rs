@@ -36,7 +36,8 @@ async fn pursue(service: &Service, suspicion: Suspicion) {
     // While the database is away nobody can be declared lost; whoever comes back meanwhile isn't.
     while service.registry.is_still_gone(&suspicion) {
         match service.lose(&suspicion.lease, Evidence::Closed { holder: service.replica }).await {
-            Ok(()) => return,
+            // It is lost, or another replica has it.
+            Ok(()) => return service.registry.forget(&suspicion),
             Err(error) => {
                 tracing::debug!(%error, member = %suspicion.lease.1, "a suspect could not be declared lost yet");
                 backoff.wait().await;

@@ -35,24 +35,36 @@ impl Service {
         if let Wanted::Leave { .. } = wanted(&view.facts, member, query.incarnation)? {
             return self.compose(&view, member, query).await;
         }
-        let held = self.registry.hold(&lease, connection);
+        let moved = query.replica.is_some_and(|replica| replica != self.replica);
+        let held = self.registry.hold(&lease, connection, moved);
         let (state, standing) =
             view.facts.members.get(member).map_or((Presence::Live, Standing::Waiting), |m| (m.state, m.standing));
         if state == Presence::Lost && standing != Standing::Excluded {
             self.regain(&lease).await?;
         } else if held.is_new {
-            self.store.renew_leases(self.replica, self.settings.lease, &[lease]).await?;
+            // Together with those of all who come at the same time; the poll is answered whether that can be done just now or not.
+            self.wakes.arrivals.notify_one();
         }
         let wait = query.wait.map_or(DEFAULT_WAIT, stillframe_api::HumanDuration::get).min(MAX_WAIT);
         let view = self.hold(cluster, query.after, wait).await?;
         self.compose(&view, member, query).await
     }
 
-    /// The facts, read anew when what is known here is certainly older than what the agent knows.
+    /// The facts, read anew when what is known here is certainly older than what the agent knows, or may be because nobody here kept it up to
+    /// date.
     async fn fresh_view(&self, (cluster, member, incarnation): &LeaseKey, after: u64) -> Result<Arc<View>, ServiceError> {
-        let view = self.view(cluster).await?;
+        let channel = self.hub.channel(cluster);
+        let Some(view) = channel.view() else { return self.reload(cluster).await };
         let known = view.facts.members.get(member).is_some_and(|m| m.incarnation >= *incarnation);
-        if known && view.facts.cluster.revision >= after { Ok(view) } else { self.reload(cluster).await }
+        let fits = known && view.facts.cluster.revision >= after;
+        let kept = channel.is_watched() || view.read_at.elapsed() < self.look_every();
+        if fits && (kept || self.seems_cut_off()) {
+            return Ok(view);
+        }
+        match self.reload(cluster).await {
+            Err(ServiceError::Store(_)) if fits => Ok(view),
+            answer => answer,
+        }
     }
 
     /// Waits for a revision above this one; gives the newest facts either way.
@@ -118,6 +130,8 @@ impl Service {
             peers: (query.peers_after < facts.cluster.peers_revision).then(|| peers(view)),
             snapshots,
             outcomes: outcomes.map(|o| Outcome { snapshot: o.id, epoch: o.epoch, committed: o.committed }).collect(),
+            replica: self.replica,
+            view_age_ms: u64::try_from(self.freshness.age().as_millis()).unwrap_or(u64::MAX),
         })
     }
 

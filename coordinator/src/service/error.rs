@@ -43,6 +43,12 @@ pub enum ServiceError {
     /// The archive failed.
     #[error("the archive can't be used just now: {0}")]
     Archive(String),
+    /// The idempotency key belongs to another request.
+    #[error("idempotency key {0:?} was used for a request with another method, path or body")]
+    KeyReused(String),
+    /// The request is being carried out, for long.
+    #[error("the request with idempotency key {0:?} is still being carried out")]
+    StillUnderWay(String),
     /// The coordinator stops.
     #[error("the coordinator is stopping")]
     Stopping,

@@ -100,11 +100,10 @@ impl Hub {
 
     /// The clusters that somebody waits for, with the revision known here.
     pub fn watched(&self) -> Vec<(ClusterName, u64)> {
-        let watched = |channel: &Channel| channel.view.receiver_count() + channel.ticks.receiver_count() > 0;
         let clusters = lock(&self.clusters);
         clusters
             .iter()
-            .filter(|(_, channel)| watched(channel))
+            .filter(|(_, channel)| channel.is_watched())
             .map(|(name, channel)| (name.clone(), channel.revision()))
             .collect()
     }
@@ -140,6 +139,12 @@ impl Channel {
             }
             newer
         });
+    }
+
+    /// Whether somebody here waits for news of it, so that the view is kept up to date.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.view.receiver_count() + self.ticks.receiver_count() > 0
     }
 
     fn revision(&self) -> u64 {
@@ -200,6 +205,14 @@ impl Service {
         self.hub.publish(cluster, facts);
         let view = self.hub.channel(cluster).view();
         view.ok_or_else(|| ServiceError::UnknownCluster(cluster.clone()))
+    }
+
+    /// Reads a cluster's facts anew, for whoever waits for them; one that isn't there any more is no error.
+    pub(crate) async fn catch_up(&self, cluster: &ClusterName) -> Result<(), ServiceError> {
+        match self.reload(cluster).await {
+            Ok(_) | Err(ServiceError::UnknownCluster(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until `look` finds that it has ended, at most so long. Looks at once, at every change known here unless it is known here to be

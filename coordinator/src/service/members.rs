@@ -9,7 +9,7 @@ use stillframe_protocol::{ClusterName, Incarnation};
 use super::{Caller, Service, ServiceError};
 use crate::{
     decide::member::{self, Evidence, Registration},
-    store::{LeaseKey, Scope},
+    store::{LeaseKey, Renewal, Scope},
 };
 
 /// The longest address, in bytes.
@@ -71,10 +71,10 @@ impl Service {
     /// Takes back a member that was declared lost and isn't.
     pub(crate) async fn regain(&self, lease: &LeaseKey) -> Result<(), ServiceError> {
         let (cluster, name, incarnation): (ClusterName, _, Incarnation) = lease.clone();
-        let occasion = self.occasion(&Caller { actor: format!("member:{name}"), request_id: None });
+        let occasion = self.occasion(&Caller::acting(format!("member:{name}")));
         let rule = move |facts: &crate::decide::Facts| member::returned(facts, &occasion, &name, incarnation).map(Into::into);
         // The lease first: else the next look for expired ones would lose the member again.
-        self.store.renew_leases(self.replica, self.settings.lease, std::slice::from_ref(lease)).await?;
+        self.store.renew_leases(self.replica, self.settings.lease, &[Renewal { lease: lease.clone(), take: true }]).await?;
         let done = self.transition(&cluster, Scope::default(), rule).await?;
         if done.changed {
             tracing::info!(%cluster, member = %lease.1, %incarnation, "member is back");

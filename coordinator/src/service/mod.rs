@@ -12,6 +12,8 @@
 //! | the audit | [`audit`] |
 //! | what is kept, and what is deleted | [`retention`], [`sweep`] |
 //! | archives by cluster | [`archives`] |
+//! | how fresh this replica's word is, and telling the others of changes | [`freshness`], [`hints`] |
+//! | carrying a request out once | [`idempotency`] |
 //! | facts as answers | [`answers`] |
 //! | whether this replica can serve | [`health`] |
 
@@ -37,9 +39,12 @@ pub mod audit;
 pub mod clusters;
 pub mod commit;
 pub mod error;
+pub mod freshness;
 pub mod gathering;
 pub mod health;
+pub mod hints;
 pub mod hub;
+pub mod idempotency;
 pub mod members;
 pub mod parts;
 pub mod registry;
@@ -55,7 +60,9 @@ pub use error::ServiceError;
 pub use transition::Caller;
 
 use archives::Archives;
+use freshness::Freshness;
 use gathering::Gathering;
+use hints::Announcements;
 use hub::Hub;
 use registry::{Registry, Suspicion};
 use reports::Queues;
@@ -82,6 +89,10 @@ pub struct Wakes {
     pub schedules: Notify,
     /// Something was left in the archive.
     pub sweep: Notify,
+    /// A member has come to this replica.
+    pub arrivals: Notify,
+    /// The other replicas are to be told of something.
+    pub announce: Notify,
 }
 
 /// One replica's service.
@@ -102,6 +113,8 @@ pub struct Service {
     pub(crate) gathering: Gathering,
     /// How fast objects are deleted.
     pub(crate) pace: Pace,
+    pub(crate) freshness: Freshness,
+    pub(crate) announcements: Announcements,
 }
 
 impl Service {
@@ -122,13 +135,15 @@ impl Service {
             archives: Archives::new(url, archive),
             replica: Uuid::now_v7(),
             hub: Hub::default(),
-            registry: Arc::new(Registry::new(suspects)),
+            registry: Arc::new(Registry::new(suspects, settings.lease)),
             queues,
             wakes: Wakes::default(),
             stopping,
             committing: Mutex::default(),
             gathering: Gathering::default(),
             pace: Pace::new(settings.collection.delete_rate),
+            freshness: Freshness::default(),
+            announcements: Announcements::default(),
         });
         reports::serve(&service, ends);
         (service, suspicions)

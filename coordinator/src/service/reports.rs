@@ -206,7 +206,7 @@ impl Service {
             answers.push(answer);
         }
         for (cluster, (words, answers)) in clusters {
-            let occasion = self.occasion(&Caller { actor: "members".to_owned(), request_id: None });
+            let occasion = self.occasion(&Caller::acting("members"));
             let rule = move |facts: &Facts| Ok(restore::heard(facts, &occasion, &words).into());
             let result = self.transition(&cluster, Scope::default(), rule).await.map(drop).map_err(Arc::new);
             answers.into_iter().for_each(|answer| drop(answer.send(result.clone())));
@@ -260,6 +260,8 @@ fn shared(error: Arc<ServiceError>) -> ServiceError {
         }
         ServiceError::Invalid(text) => ServiceError::Invalid(text.clone()),
         ServiceError::Archive(text) => ServiceError::Archive(text.clone()),
+        ServiceError::KeyReused(key) => ServiceError::KeyReused(key.clone()),
+        ServiceError::StillUnderWay(key) => ServiceError::StillUnderWay(key.clone()),
         ServiceError::Stopping => ServiceError::Stopping,
     }
 }

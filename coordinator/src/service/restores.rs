@@ -23,6 +23,11 @@ impl Service {
         cluster: &ClusterName,
         request: StartRestore,
     ) -> Result<Restore, ServiceError> {
+        if caller.is_repeated()
+            && let Some(row) = self.store.restore(RestoreId(caller.id())).await?
+        {
+            return Ok(answers::restore(row.cluster, row.facts));
+        }
         let occasion = self.occasion(caller);
         let id = occasion.restore;
         let snapshot = request.snapshot;

@@ -49,7 +49,7 @@ impl Service {
 
     /// Decides a schedule's slot, if one is due.
     pub(crate) async fn fire(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<(), ServiceError> {
-        let occasion = self.occasion(&Caller { actor: format!("schedule:{name}"), request_id: None });
+        let occasion = self.occasion(&Caller::acting(format!("schedule:{name}")));
         let scope = Scope { schedule: Some(name.clone()), ..Scope::default() };
         let rule = move |facts: &Facts| {
             Ok(match schedule::fire(facts, &occasion)? {

@@ -7,7 +7,7 @@ use stillframe_api::snapshot::SnapshotState;
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId};
 use uuid::Uuid;
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, idempotency::Keyed};
 use crate::{
     decide::{Decision, Facts, Occasion, Refusal, facts::SnapshotFacts},
     loops::LOOK_EVERY,
@@ -21,19 +21,39 @@ pub struct Caller {
     pub actor: String,
     /// The request's id.
     pub request_id: Option<String>,
+    /// The idempotency key's claim, when the request has a key.
+    pub keyed: Option<Keyed>,
 }
 
 impl Caller {
     /// The coordinator itself.
     #[must_use]
     pub fn coordinator() -> Self {
-        Self { actor: "coordinator".to_owned(), request_id: None }
+        Self::acting("coordinator")
+    }
+
+    /// Somebody who acts without a request.
+    #[must_use]
+    pub fn acting(actor: impl Into<String>) -> Self {
+        Self { actor: actor.into(), request_id: None, keyed: None }
     }
 
     /// A request over REST.
     #[must_use]
-    pub fn request(request_id: Option<String>) -> Self {
-        Self { actor: "request".to_owned(), request_id }
+    pub fn request(request_id: Option<String>, keyed: Option<Keyed>) -> Self {
+        Self { actor: "request".to_owned(), request_id, keyed }
+    }
+
+    /// The id of what the request makes: the same each time that it is carried out under its key.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.keyed.map_or_else(Uuid::now_v7, |keyed| keyed.seed)
+    }
+
+    /// Whether what the request makes may be there already, from an earlier attempt.
+    #[must_use]
+    pub fn is_repeated(&self) -> bool {
+        self.keyed.is_some_and(Keyed::is_repeated)
     }
 }
 
@@ -41,9 +61,9 @@ impl Service {
     /// Fresh ids and the coordinator's settings, for one decision.
     pub(crate) fn occasion(&self, caller: &Caller) -> Occasion {
         Occasion {
-            snapshot: SnapshotId(Uuid::now_v7()),
+            snapshot: SnapshotId(caller.id()),
             automatic: SnapshotId(Uuid::now_v7()),
-            restore: RestoreId(Uuid::now_v7()),
+            restore: RestoreId(caller.id()),
             actor: caller.actor.clone(),
             request_id: caller.request_id.clone(),
             restore_timeout: SignedDuration::try_from(self.settings.restore_timeout).unwrap_or(SignedDuration::MAX),
@@ -130,6 +150,9 @@ impl Service {
         };
         if snapshots.iter().any(to_sweep) {
             self.wakes.sweep.notify_one();
+        }
+        if self.announcements.put(cluster, facts.cluster.revision) {
+            self.wakes.announce.notify_one();
         }
         self.hub.publish(cluster, facts.clone().settled());
     }

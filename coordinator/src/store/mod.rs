@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | what can go wrong | [`error`] |
 //! | what is read for answers | [`rows`], [`audit`] |
+//! | requests that are carried out once | [`idempotency`] |
 //! | reports in batches | [`reports`] |
 //! | the one dialect | [`postgres`] |
 
@@ -23,6 +24,7 @@ use crate::decide::{
 
 pub mod audit;
 pub mod error;
+pub mod idempotency;
 pub mod postgres;
 pub mod reports;
 pub mod rows;
@@ -75,6 +77,26 @@ pub struct Transition {
 /// A member's lease: who, and which registration.
 pub type LeaseKey = (ClusterName, MemberName, Incarnation);
 
+/// A lease to renew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Whose.
+    pub lease: LeaseKey,
+    /// Whether it is taken over if another replica holds it; else it is renewed only where this replica holds it already.
+    pub take: bool,
+}
+
+/// A change that another replica may be waited for at: a cluster, and its revision by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// The replica that made it.
+    pub replica: Uuid,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its revision.
+    pub revision: u64,
+}
+
 /// Something that is due: its cluster, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due<T> {
@@ -121,7 +143,7 @@ pub struct SnapshotFilter {
 
 /// Where the facts are kept. Every method is safe to call again after an error.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
     /// Carries out one transition: lock the cluster, read its facts, let the rule decide, write the difference and the audit, commit. Goes on
     /// to its end when the caller is dropped.
     async fn transact(&self, cluster: &ClusterName, scope: Scope, rule: Rule) -> Result<Transition, TransactError>;
@@ -147,7 +169,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The cluster's facts, unlocked: for assignments.
     async fn facts(&self, cluster: &ClusterName) -> Result<Option<Facts>, StoreError>;
 
-    /// The revisions of these clusters.
+    /// Tells the other replicas of changes. A hint: it may get lost, so they look now and again besides.
+    async fn announce(&self, hints: &[Hint]) -> Result<(), StoreError>;
+
+    /// The next change that some replica announced, this one included. Those announced while nobody waits may be missed.
+    async fn next_hint(&self) -> Result<Hint, StoreError>;
+
+    /// The revisions of these clusters. Answers within a few seconds, or fails: it is how a replica knows that it isn't cut off.
     async fn revisions(&self, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError>;
 
     /// Inserts parts whose snapshot still wants them; the others change nothing. Not durable by itself: it becomes so with the transition to
@@ -168,7 +196,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<stillframe_archive::Part>, StoreError>;
 
     /// Renews leases in the name of this replica. Not durable: a lost renewal costs nothing but the next one.
-    async fn renew_leases(&self, holder: Uuid, lease: Duration, leases: &[LeaseKey]) -> Result<(), StoreError>;
+    async fn renew_leases(&self, holder: Uuid, lease: Duration, renewals: &[Renewal]) -> Result<(), StoreError>;
 
     /// The live members whose lease ran out.
     async fn expired_leases(&self) -> Result<Vec<LeaseKey>, StoreError>;

@@ -73,8 +73,13 @@ impl Agent {
     }
 
     pub(crate) async fn start_as(world: &World, member: &str, instance: Uuid) -> Self {
+        Self::start_at(world, &world.client.coordinators().to_string(), member, instance).await
+    }
+
+    /// At these replicas, in this order.
+    pub(crate) async fn start_at(world: &World, urls: &str, member: &str, instance: Uuid) -> Self {
         // A client of its own, so that its connections close when it is killed.
-        let client = Client::new(world.client.url().as_str()).expect("a client");
+        let client = Client::new(urls).expect("a client");
         let member = MemberName::new(member).expect("a name");
         let register = Register { member: member.clone(), instance, address: "127.0.0.1:9".to_owned() };
         let registered = client.register(&world.cluster, &register).await.expect("registered");
@@ -128,13 +133,14 @@ struct Body {
 
 impl Body {
     async fn run(mut self) {
-        let mut after = 0;
+        let (mut after, mut replica) = (0, None);
         loop {
             let wait = Some("1s".parse().expect("a duration"));
-            let query = AssignmentQuery { incarnation: self.incarnation, after, peers_after: 0, wait };
+            let query = AssignmentQuery { incarnation: self.incarnation, after, peers_after: 0, wait, replica };
             match self.client.assignment(&self.cluster, &self.member, &query).await {
                 Ok(assignment) => {
                     after = assignment.revision;
+                    replica = Some(assignment.replica);
                     if let Desired::Leave { why } = &assignment.desired {
                         self.seen.lock().expect("unpoisoned").left = Some(why.clone());
                         return;

@@ -47,6 +47,13 @@ impl World {
         Self { database, directory, coordinator: Some(coordinator), config, client, cluster }
     }
 
+    /// One more replica on the same database and archive.
+    pub(crate) async fn replica(&self) -> Coordinator {
+        let mut config = self.config.clone();
+        config.listen.set_port(0);
+        start(config).await.expect("a replica")
+    }
+
     pub(crate) async fn create_cluster(&self, min_members: u32) -> Cluster {
         self.create_cluster_with(min_members, |_| {}).await
     }

@@ -2,12 +2,14 @@
 
 mod agent;
 mod harness;
+mod idempotency;
 
 mod audit;
 mod bad_input;
 mod drift;
 mod loss;
 mod outages;
+mod replicas;
 mod restores;
 mod retention;
 mod schedules;

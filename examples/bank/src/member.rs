@@ -4,8 +4,7 @@ use std::{io::Read, net::SocketAddr, process::ExitCode, sync::Arc, sync::atomic:
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use stillframe_agent::{Agent, AgentConfig, ClusterName, MemberName};
-use url::Url;
+use stillframe_agent::{Agent, AgentConfig, ClusterName, Coordinators, MemberName};
 
 use crate::{
     ledger::Ledger,
@@ -15,9 +14,9 @@ use crate::{
 /// What one member of the bank needs to know.
 #[derive(Debug, Clone, Args)]
 pub struct MemberArgs {
-    /// The coordinator's URL.
+    /// The coordinator's URL; several replicas with commas between them.
     #[arg(long, env = "STILLFRAME_URL", default_value = "http://127.0.0.1:7700")]
-    pub coordinator: Url,
+    pub coordinator: Coordinators,
     /// The cluster to join.
     #[arg(long, default_value = "bank")]
     pub cluster: ClusterName,

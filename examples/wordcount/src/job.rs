@@ -9,14 +9,13 @@ use std::{
 };
 
 use clap::Args;
-use stillframe_agent::{ClusterName, MemberName, NameError};
+use stillframe_agent::{ClusterName, Coordinators, MemberName, NameError};
 use stillframe_api::{
     Client, ClientError, HumanDuration,
     cluster::{CreateCluster, OnLoss},
     schedule::PutSchedule,
 };
 use stillframe_protocol::{Generation, name::ScheduleName};
-use url::Url;
 
 use crate::{Counts, member::Role};
 
@@ -29,9 +28,9 @@ const MAX_STARTS: u32 = 20;
 /// Counts the words of files on several processes.
 #[derive(Debug, Clone, Args)]
 pub struct JobArgs {
-    /// The coordinator's URL (`stillframe dev` starts one).
+    /// The coordinator's URL (`stillframe dev` starts one); several replicas with commas between them.
     #[arg(long, env = "STILLFRAME_URL", default_value = "http://127.0.0.1:7700")]
-    pub url: Url,
+    pub url: Coordinators,
     /// The cluster, which no job may have used before; `wordcount-` and a number made from the time and the process unless told.
     #[arg(long)]
     pub cluster: Option<ClusterName>,
@@ -175,7 +174,7 @@ impl<'a> Members<'a> {
             Role::Counter => "counter",
         };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["member", "--url", self.args.url.as_str(), "--cluster", self.cluster.as_str()]);
+        command.args(["member", "--url", &self.args.url.to_string(), "--cluster", self.cluster.as_str()]);
         command.args(["--member", name.as_str(), "--role", role, "--source", self.cast.source.as_str()]);
         for splitter in &self.cast.splitters {
             command.args(["--splitter", splitter.as_str()]);
@@ -247,7 +246,7 @@ pub async fn run(args: &JobArgs) -> Result<Counts, JobError> {
         std::fs::File::open(path).map_err(|source| JobError::File { path: path.clone(), source })?;
     }
     let results = tempfile::tempdir().map_err(|source| JobError::File { path: std::env::temp_dir(), source })?;
-    let client = Client::new(args.url.as_str())?;
+    let client = Client::of(args.url.clone())?;
     let cluster = match &args.cluster {
         Some(cluster) => cluster.clone(),
         None => ClusterName::new(format!("wordcount-{}-{}", unix_seconds(), std::process::id()))?,

@@ -3,8 +3,7 @@
 use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, ValueEnum};
-use stillframe_agent::{AgentConfig, AgentError, Application, ClusterName, MemberName};
-use url::Url;
+use stillframe_agent::{AgentConfig, AgentError, Application, ClusterName, Coordinators, MemberName};
 
 use crate::{counter::Counter, source::Source, splitter::Splitter};
 
@@ -22,9 +21,9 @@ pub enum Role {
 /// What one member needs to know.
 #[derive(Debug, Clone, Args)]
 pub struct MemberArgs {
-    /// The coordinator's URL.
+    /// The coordinator's URL; several replicas with commas between them.
     #[arg(long)]
-    pub url: Url,
+    pub url: Coordinators,
     /// The cluster to join.
     #[arg(long)]
     pub cluster: ClusterName,

@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{MIGRATOR, PostgresStore, role, sqlstate};
+use super::{MIGRATOR, PostgresStore, hints, role, sqlstate};
 
 /// How long a request waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -48,6 +48,8 @@ impl PostgresStore {
             options = options.options([("role", role::SERVING_ROLE)]);
         }
         first.close().await.map_err(|error| sqlstate::describe(&error))?;
+        let listening = PgPoolOptions::new().max_connections(1).min_connections(0).max_lifetime(None).idle_timeout(None);
+        let listener = hints::Listener::new(listening.acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options.clone()));
         let pool = PgPoolOptions::new()
             .max_connections(max_connections.max(2))
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -63,7 +65,7 @@ impl PostgresStore {
             .connect_with(options)
             .await
             .map_err(|error| sqlstate::describe(&error))?;
-        Ok(Self { pool })
+        Ok(Self { pool, listener })
     }
 }
 

@@ -7,33 +7,37 @@ use stillframe_protocol::{Incarnation, NameError};
 use uuid::Uuid;
 
 use super::{
+    bounded::{PATIENCE, within},
     json::{bigint, unsigned},
     write::statement,
 };
-use crate::store::{LeaseKey, StoreError};
+use crate::store::{LeaseKey, Renewal, StoreError};
 
 /// Renews leases with one statement, and without waiting for the disk.
-pub(super) async fn renew(pool: &PgPool, holder: Uuid, lease: Duration, leases: &[LeaseKey]) -> Result<(), StoreError> {
-    let clusters: Vec<String> = leases.iter().map(|(cluster, _, _)| cluster.to_string()).collect();
-    let members: Vec<String> = leases.iter().map(|(_, member, _)| member.to_string()).collect();
-    let incarnations: Vec<i64> = leases.iter().map(|(_, _, incarnation)| bigint(incarnation.0)).collect();
-    sqlx::query!(
+pub(super) async fn renew(pool: &PgPool, holder: Uuid, lease: Duration, renewals: &[Renewal]) -> Result<(), StoreError> {
+    let keys = || renewals.iter().map(|renewal| &renewal.lease);
+    let clusters: Vec<String> = keys().map(|(cluster, _, _)| cluster.to_string()).collect();
+    let members: Vec<String> = keys().map(|(_, member, _)| member.to_string()).collect();
+    let incarnations: Vec<i64> = keys().map(|(_, _, incarnation)| bigint(incarnation.0)).collect();
+    let takes: Vec<bool> = renewals.iter().map(|renewal| renewal.take).collect();
+    let mut connection = pool.acquire().await.map_err(statement)?;
+    let renewed = sqlx::query!(
         r#"
         WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
         UPDATE leases l SET holder = $1, seen_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $2)
-          FROM lazily, unnest($3::text[], $4::text[], $5::bigint[]) AS r(cluster, member, incarnation)
-         WHERE l.cluster = r.cluster AND l.member = r.member AND l.incarnation = r.incarnation
+          FROM lazily, unnest($3::text[], $4::text[], $5::bigint[], $6::boolean[]) AS r(cluster, member, incarnation, take)
+         WHERE l.cluster = r.cluster AND l.member = r.member AND l.incarnation = r.incarnation AND (r.take OR l.holder = $1)
         "#,
         holder,
         lease.as_secs_f64(),
         &clusters,
         &members,
         &incarnations,
+        &takes,
     )
-    .execute(pool)
-    .await
-    .map_err(statement)?;
-    Ok(())
+    .execute(&mut *connection);
+    let renewed = tokio::time::timeout(PATIENCE, renewed).await;
+    within(connection, renewed).map(drop)
 }
 
 /// The live members whose lease ran out.

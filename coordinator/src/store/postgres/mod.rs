@@ -10,6 +10,9 @@
 //! | reports in batches | [`reports`] |
 //! | leases, deadlines, schedules | [`leases`], [`due`], [`schedules`] |
 //! | what is to be swept, and whether it may be | [`collection`] |
+//! | statements that are given up after a while | [`bounded`] |
+//! | telling other replicas of changes | [`hints`] |
+//! | requests that are carried out once | [`idempotency`] |
 //! | answers | [`read`], [`audit`] |
 
 use std::time::Duration;
@@ -23,9 +26,9 @@ use stillframe_protocol::{ClusterName, RestoreId, SnapshotId, name::ScheduleName
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditHead, ClusterRow, Collecting, CollectionRow, CompleteSnapshot, Due, LeaseKey, Leftover,
-    MemberRow, NewSchedule, PartRow, ProgressRow, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store,
-    StoreError, Taken, TransactError, Transition,
+    AuditEntry, AuditFilter, AuditHead, ClusterRow, Collecting, CollectionRow, CompleteSnapshot, Due, Hint, LeaseKey, Leftover,
+    MemberRow, NewSchedule, PartRow, ProgressRow, Renewal, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow,
+    Store, StoreError, Taken, TransactError, Transition,
 };
 use crate::decide::{
     Decision, Facts,
@@ -33,10 +36,13 @@ use crate::decide::{
 };
 
 mod audit;
+mod bounded;
 mod collection;
 mod connect;
 mod due;
 mod facts;
+mod hints;
+mod idempotency;
 mod json;
 mod leases;
 mod read;
@@ -57,11 +63,13 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pub(crate) pool: PgPool,
+    listener: hints::Listener,
 }
 
 impl PostgresStore {
     /// Closes every connection.
     pub async fn close(&self) {
+        self.listener.close().await;
         self.pool.close().await;
     }
 }
@@ -96,6 +104,14 @@ impl Store for PostgresStore {
         facts::read(&mut connection, cluster, &Scope::default()).await
     }
 
+    async fn announce(&self, hints: &[Hint]) -> Result<(), StoreError> {
+        hints::announce(&self.pool, hints).await
+    }
+
+    async fn next_hint(&self) -> Result<Hint, StoreError> {
+        self.listener.next().await
+    }
+
     async fn revisions(&self, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError> {
         read::revisions(&self.pool, clusters).await
     }
@@ -120,8 +136,8 @@ impl Store for PostgresStore {
         reports::parts(&self.pool, snapshot).await
     }
 
-    async fn renew_leases(&self, holder: Uuid, lease: Duration, leases: &[LeaseKey]) -> Result<(), StoreError> {
-        leases::renew(&self.pool, holder, lease, leases).await
+    async fn renew_leases(&self, holder: Uuid, lease: Duration, renewals: &[Renewal]) -> Result<(), StoreError> {
+        leases::renew(&self.pool, holder, lease, renewals).await
     }
 
     async fn expired_leases(&self) -> Result<Vec<LeaseKey>, StoreError> {

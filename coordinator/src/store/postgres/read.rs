@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use stillframe_protocol::{ClusterName, NameError, RestoreId, SnapshotId};
 
 use super::{
+    bounded::{PATIENCE, within},
     json::{from_json, unsigned},
     write::statement,
 };
@@ -25,8 +26,10 @@ pub(super) async fn check(pool: &PgPool) -> Result<(), StoreError> {
 /// The revisions of clusters.
 pub(super) async fn revisions(pool: &PgPool, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError> {
     let names: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+    let mut connection = pool.acquire().await.map_err(statement)?;
     let rows = sqlx::query!("SELECT name, revision FROM clusters WHERE name = ANY ($1)", &names);
-    let rows = rows.fetch_all(pool).await.map_err(statement)?;
+    let rows = tokio::time::timeout(PATIENCE, rows.fetch_all(&mut *connection)).await;
+    let rows = within(connection, rows)?;
     rows.into_iter().map(|row| Ok((row.name.parse().map_err(fault)?, unsigned(row.revision)))).collect()
 }
 
