@@ -23,6 +23,7 @@ pub mod capture;
 pub mod config;
 pub mod context;
 pub mod control;
+mod deadline;
 mod directory;
 mod driver;
 pub mod error;

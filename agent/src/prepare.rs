@@ -11,7 +11,10 @@ use stillframe_api::agent::PrepareRestore;
 use stillframe_archive::{ChannelRecord, ChannelsError, ChannelsReader, ObjectEntry, PlainObject, Role};
 use stillframe_protocol::{MemberName, Received, Sent, SeqRanges};
 
-use crate::upload::{ArchiveDoor, Patience, entry};
+use crate::{
+    deadline::Deadline,
+    upload::{ArchiveDoor, Patience, entry},
+};
 
 /// How long a store that is away is tried before the restore is failed (and can be started again).
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,13 +37,13 @@ pub(crate) struct LoadedPart {
 /// # Errors
 /// What is wrong with the part, in a sentence that names the object.
 pub(crate) async fn load(part: PrepareRestore, door: Arc<ArchiveDoor>) -> Result<LoadedPart, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Deadline::at(Instant::now() + PATIENCE);
     let state = entry(&part.objects, Role::State).ok_or("the part has no state object: expected one in its manifest")?;
-    let state = get(&door, state, deadline).await?;
+    let state = get(&door, state, &deadline).await?;
     let mut bytes = state.len();
     let mut channels = None;
     if let Some(object) = entry(&part.objects, Role::Channels) {
-        let plain = get(&door, object, deadline).await?;
+        let plain = get(&door, object, &deadline).await?;
         bytes += plain.len();
         let name = object.describe();
         // The digest was right, so only another program's writing, or a mistake of ours, can be found here; but then it is found in time.
@@ -61,8 +64,8 @@ pub(crate) async fn load(part: PrepareRestore, door: Arc<ArchiveDoor>) -> Result
     Ok(LoadedPart { state, channels, sent: part.sent, received, bytes })
 }
 
-async fn get(door: &ArchiveDoor, object: &ObjectEntry, deadline: Instant) -> Result<PlainObject, String> {
-    let mut patience = Patience::until(deadline);
+async fn get(door: &ArchiveDoor, object: &ObjectEntry, deadline: &Deadline) -> Result<PlainObject, String> {
+    let mut patience = Patience::until(deadline.clone());
     loop {
         let result = match door.open().await {
             Ok(archive) => archive.get(object).await,

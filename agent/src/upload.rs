@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::{
     capture::{Capture, CaptureKind},
     control::reporter::{Reported, Reporter},
+    deadline::Deadline,
     error::AgentError,
     spool::{Spool, SpoolError},
 };
@@ -148,7 +149,7 @@ pub(crate) struct PartJob {
     pub(crate) epoch: Epoch,
     pub(crate) generation: Generation,
     pub(crate) inline_limit: u64,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
     pub(crate) captured: Arc<Captured>,
     pub(crate) spool: Spool,
     pub(crate) counters: PartCounters,
@@ -178,7 +179,7 @@ impl Failure {
 
 /// Brings a part to the coordinator, or tells it why not. Dropping the future gives it up.
 pub(crate) async fn upload(job: PartJob, reporter: Reporter, door: Arc<ArchiveDoor>, parts_reported: Arc<AtomicU64>) {
-    let PartJob { snapshot, epoch, deadline, .. } = job;
+    let (snapshot, epoch, deadline) = (job.snapshot, job.epoch, job.deadline.clone());
     let begun = Instant::now();
     let event = match store(job, &reporter, &door).await {
         Ok(report) => ReportEvent::Part(Box::new(report)),
@@ -188,7 +189,7 @@ pub(crate) async fn upload(job: PartJob, reporter: Reporter, door: Arc<ArchiveDo
             event
         }
     };
-    let reported = reporter.report(event, Some(deadline)).await;
+    let reported = reporter.report(event, Some(&deadline)).await;
     if reported == Reported::Accepted {
         parts_reported.fetch_add(1, Ordering::Relaxed);
     }
@@ -210,7 +211,7 @@ async fn store(job: PartJob, reporter: &Reporter, door: &ArchiveDoor) -> Result<
         let key = ObjectKey::part_key(&reporter.cluster, snapshot, &reporter.member, reporter.incarnation, role);
         let (entry, to_put) = object.into_entry(role, inline_limit, key);
         if let Some((key, object)) = to_put {
-            put(door, &key, &object, deadline).await.map_err(Failure::Store)?;
+            put(door, &key, &object, &deadline).await.map_err(Failure::Store)?;
         }
         objects.push(entry);
     }
@@ -238,8 +239,8 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-async fn put(door: &ArchiveDoor, key: &ObjectKey, object: &EncodedObject, deadline: Instant) -> Result<(), ArchiveError> {
-    let mut patience = Patience::until(deadline);
+async fn put(door: &ArchiveDoor, key: &ObjectKey, object: &EncodedObject, deadline: &Deadline) -> Result<(), ArchiveError> {
+    let mut patience = Patience::until(deadline.clone());
     loop {
         let result = match door.open().await {
             Ok(archive) => archive.put(key, object).await,
@@ -254,22 +255,22 @@ async fn put(door: &ArchiveDoor, key: &ObjectKey, object: &EncodedObject, deadli
 
 /// Tries again while the store is away, until a deadline.
 pub(crate) struct Patience {
-    deadline: Instant,
+    deadline: Deadline,
     backoff: Backoff,
 }
 
 impl Patience {
-    pub(crate) fn until(deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Deadline) -> Self {
         Self { deadline, backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)) }
     }
 
     pub(crate) fn is_worth_it(&self, error: &ArchiveError) -> bool {
-        error.is_transient() && Instant::now() < self.deadline
+        error.is_transient() && !self.deadline.left().is_zero()
     }
 
     pub(crate) async fn wait(&mut self, error: &ArchiveError) {
         tracing::debug!(%error, "the store is away; trying again");
-        tokio::time::sleep(self.backoff.next_wait().min(self.deadline.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(self.backoff.next_wait().min(self.deadline.left())).await;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     restore::{Restore, StartRestore},
     retention::{ClusterRetention, CreateHold, Hold, Retention},
     schedule::{PutSchedule, Schedule},
+    settings::{UpdateCluster, UpdateSnapshot},
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
     transport::{Answer, Asked, Transport, unreachable},
 };
@@ -188,6 +189,11 @@ impl Client {
         self.body(answer).await
     }
 
+    async fn patch<T: DeserializeOwned, B: Serialize>(&self, path: &[&str], body: &B) -> Result<T> {
+        let response = self.send(Method::PATCH, path, None::<&()>, Some(body), Duration::ZERO).await?;
+        self.body(response).await
+    }
+
     /// Creates a cluster; asking again with the same settings is fine.
     pub async fn create_cluster(&self, cluster: &CreateCluster) -> Result<Cluster> {
         self.post(&["v1", "clusters"], cluster).await
@@ -201,6 +207,11 @@ impl Client {
     /// A cluster as it is now.
     pub async fn cluster(&self, cluster: &ClusterName) -> Result<Cluster> {
         self.get(&["v1", "clusters", cluster.as_str()]).await
+    }
+
+    /// Changes settings of a cluster.
+    pub async fn update_cluster(&self, cluster: &ClusterName, changes: &UpdateCluster) -> Result<Cluster> {
+        self.patch(&["v1", "clusters", cluster.as_str()], changes).await
     }
 
     /// Lists a cluster's members by name.
@@ -232,6 +243,11 @@ impl Client {
     /// Aborts a snapshot that hasn't ended.
     pub async fn abort_snapshot(&self, id: SnapshotId, request: &AbortSnapshot) -> Result<Snapshot> {
         self.post(&["v1", "snapshots", &id.to_string(), "abort"], request).await
+    }
+
+    /// Changes a snapshot that is pending or recording.
+    pub async fn update_snapshot(&self, id: SnapshotId, changes: &UpdateSnapshot) -> Result<Snapshot> {
+        self.patch(&["v1", "snapshots", &id.to_string()], changes).await
     }
 
     /// Sets a schedule.

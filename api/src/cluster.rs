@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, SnapshotId};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::duration::HumanDuration;
+use crate::{
+    duration::{DurationOrZero, HumanDuration},
+    waiting::UnderWay,
+};
 
 /// The largest cluster.
 pub const MAX_MEMBERS: u32 = 10_000;
@@ -42,6 +45,10 @@ fn default_timeout() -> HumanDuration {
     DEFAULT_SNAPSHOT_TIMEOUT
 }
 
+fn default_concurrent() -> u32 {
+    1
+}
+
 /// Settings of a new cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +71,30 @@ pub struct CreateCluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "team-a/bank")]
     pub archive_prefix: Option<String>,
+    /// How many snapshots may be recording or committing at once (1 to 16).
+    #[serde(default = "default_concurrent")]
+    #[schema(minimum = 1, maximum = 16, default = 1)]
+    pub max_concurrent: u32,
+    /// The least time between the beginnings of two snapshots, whatever asked for them; `"0s"` for none.
+    #[serde(default)]
+    #[schema(value_type = String, example = "10s", default = "0s")]
+    pub min_pause: DurationOrZero,
+}
+
+impl CreateCluster {
+    /// A cluster of this name that runs from so many members on, everything else as it is when left out.
+    #[must_use]
+    pub fn new(name: ClusterName, min_members: u32) -> Self {
+        Self {
+            name,
+            min_members,
+            snapshot_timeout: default_timeout(),
+            on_loss: OnLoss::default(),
+            archive_prefix: None,
+            max_concurrent: default_concurrent(),
+            min_pause: DurationOrZero::ZERO,
+        }
+    }
 }
 
 /// A cluster as it is now.
@@ -97,6 +128,19 @@ pub struct Cluster {
     pub on_loss: OnLoss,
     /// The folder of the coordinator's archive that holds this cluster's snapshots.
     pub archive_prefix: Option<String>,
+    /// How many snapshots may be recording or committing at once.
+    #[serde(default = "default_concurrent")]
+    pub max_concurrent: u32,
+    /// The least time between the beginnings of two snapshots; `"0s"` for none.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub min_pause: DurationOrZero,
+    /// The snapshots that are recording or committing now.
+    #[serde(default)]
+    pub under_way: Vec<UnderWay>,
+    /// How many snapshots wait to begin.
+    #[serde(default)]
+    pub pending: u32,
     /// The latest committed snapshot.
     #[schema(value_type = Option<String>)]
     pub latest_committed: Option<SnapshotId>,

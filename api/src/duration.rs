@@ -85,6 +85,76 @@ impl<'de> Deserialize<'de> for HumanDuration {
     }
 }
 
+/// A duration that may be zero: `"0s"` says none. Otherwise as [`HumanDuration`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DurationOrZero(Option<HumanDuration>);
+
+impl DurationOrZero {
+    /// No time at all.
+    pub const ZERO: Self = Self(None);
+
+    /// A duration of whole milliseconds, brought into the bounds.
+    #[must_use]
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(if ms == 0 { None } else { Some(HumanDuration::from_millis(ms)) })
+    }
+
+    /// The duration.
+    #[must_use]
+    pub fn get(self) -> Duration {
+        self.0.map_or(Duration::ZERO, HumanDuration::get)
+    }
+
+    /// In whole milliseconds.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.get().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl From<HumanDuration> for DurationOrZero {
+    fn from(duration: HumanDuration) -> Self {
+        Self(Some(duration))
+    }
+}
+
+impl fmt::Display for DurationOrZero {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(duration) => duration.fmt(f),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
+impl FromStr for DurationOrZero {
+    type Err = DurationError;
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        match friendly::SpanParser::new().parse_span(text) {
+            Ok(span) if span.is_zero() => Ok(Self::ZERO),
+            Ok(_) | Err(_) => text.parse().map(|duration: HumanDuration| duration.into()),
+        }
+    }
+}
+
+impl Serialize for DurationOrZero {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DurationOrZero {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -103,6 +173,17 @@ mod tests {
     fn durations_as_people_write_them_are_read() {
         for (text, ms) in [("30s", 30_000), ("500ms", 500), ("1m30s", 90_000), ("1h 30m", 5_400_000), ("2 days", 172_800_000)] {
             assert_eq!(text.parse::<HumanDuration>().map(HumanDuration::as_millis), Ok(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_none_is_allowed_it_is_written_as_zero() {
+        assert_eq!("0s".parse(), Ok(DurationOrZero::ZERO));
+        assert_eq!("0ms".parse(), Ok(DurationOrZero::ZERO));
+        assert_eq!(DurationOrZero::ZERO.to_string(), "0s");
+        assert_eq!("1m 30s".parse(), Ok(DurationOrZero::from_millis(90_000)));
+        for text in ["", "0", "-5s", "soon"] {
+            text.parse::<DurationOrZero>().expect_err(text);
         }
     }
 

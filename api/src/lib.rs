@@ -6,7 +6,9 @@
 //! | problems (RFC 9457) | [`problem`] |
 //! | lists with cursors | [`page`] |
 //! | clusters and members | [`cluster`] |
+//! | changing a cluster's settings | [`settings`] |
 //! | snapshots and why they were aborted | [`snapshot`] |
+//! | what a snapshot waits for | [`waiting`] |
 //! | schedules | [`schedule`] |
 //! | restores | [`restore`] |
 //! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
@@ -30,12 +32,14 @@ pub mod problem;
 pub mod restore;
 pub mod retention;
 pub mod schedule;
+pub mod settings;
 pub mod snapshot;
 mod transport;
+pub mod waiting;
 
 pub use client::{Client, ClientError};
 pub use coordinators::Coordinators;
-pub use duration::HumanDuration;
+pub use duration::{DurationOrZero, HumanDuration};
 pub use page::Page;
 pub use problem::{Problem, ProblemCode};
 pub use transport::IDEMPOTENCY_KEY;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, SnapshotId};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::duration::HumanDuration;
+use crate::{duration::HumanDuration, waiting::WaitsFor};
 
 /// How many labels a snapshot may have.
 pub const MAX_LABELS: usize = 32;
@@ -158,6 +158,13 @@ pub struct Abort {
     pub member: Option<MemberName>,
     /// The channel to blame.
     pub channel: Option<Channel>,
+    /// Since when it had been waited for, or since when what is to blame was so.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// How many messages were missing on the channel to blame; null when its marker hadn't come, so nobody knew how many to expect.
+    #[serde(default)]
+    pub messages_missing: Option<u64>,
     /// What was still missing, such as "`a -> b`: marker not seen for 28 s; 17 of 20 messages".
     pub missing: Vec<String>,
 }
@@ -295,9 +302,22 @@ pub struct Snapshot {
     /// When it was committed or aborted.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// When it is aborted if it hasn't ended.
+    /// How long it may take: from when recording began; while it is pending, from when it could have begun at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub timeout: Option<HumanDuration>,
+    /// When it is aborted if it is still pending or recording.
     #[schema(value_type = String, format = DateTime)]
     pub deadline_at: Timestamp,
+    /// Its place among those that are pending, from 1; null once it has begun.
+    #[serde(default)]
+    pub position: Option<u32>,
+    /// What it waits for while it is pending.
+    #[serde(default)]
+    pub waits_for: Option<WaitsFor>,
+    /// While it is committing: what the archive last said against its manifest. It is tried again until it is taken.
+    #[serde(default)]
+    pub archive_error: Option<String>,
     /// The bytes of all parts reported, as stored.
     pub bytes: u64,
     /// How many messages were in flight at the cut; null until it is known.

@@ -59,11 +59,9 @@ impl Stage {
     pub(crate) async fn cluster(&self, name: &str, members: u32, workload: Workload) -> anyhow::Result<Cluster> {
         let name = ClusterName::new(name)?;
         let create = CreateCluster {
-            name: name.clone(),
-            min_members: members,
             snapshot_timeout: HumanDuration::from_millis(30_000),
             on_loss: OnLoss::Halt,
-            archive_prefix: None,
+            ..CreateCluster::new(name.clone(), members)
         };
         self.client.create_cluster(&create).await?;
         let mut cluster = Cluster { name, children: Vec::new() };

@@ -41,7 +41,7 @@ pub enum Command {
     Dev(DevArgs),
     /// Run a coordinator on a Postgres database and an archive
     Coordinator(Box<CoordinatorArgs>),
-    /// Create and look at clusters
+    /// Create, change and look at clusters
     Cluster {
         /// What to do with clusters.
         #[command(subcommand)]
@@ -53,7 +53,7 @@ pub enum Command {
         #[command(subcommand)]
         command: MemberCommand,
     },
-    /// Take, look at, abort and verify snapshots
+    /// Take, look at, change, abort and verify snapshots
     Snapshot {
         /// What to do with snapshots.
         #[command(subcommand)]
@@ -155,6 +155,10 @@ mod tests {
             (&["hold", "add", id, "--owner", "me"], "--reason"),
             (&["hold", "remove", id, "x"], "hold list"),
             (&["cluster", "create", "bank"], "--min-members"),
+            (&["cluster", "create", "bank", "--min-members", "1", "--min-pause", "0"], "\"30s\""),
+            (&["cluster", "update", "bank"], "--max-concurrent"),
+            (&["cluster", "update", "bank", "--max-concurrent", "17"], "1..=16"),
+            (&["snapshot", "update", id], "--timeout"),
             (&["cluster", "create", "bank", "--min-members", "0"], "1..=10000"),
             (&["cluster", "create", "bank", "--min-members", "1", "--on-loss", "panic"], "restore-latest"),
             (&["dev", "--listen", "example"], "127.0.0.1:7700"),

@@ -1,9 +1,6 @@
 //! Reports to the coordinator, repeated until they are taken.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use stillframe_api::agent::ReportEvent;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
@@ -12,7 +9,7 @@ use super::{
     ControlError, ControlPlane,
     mailbox::{End, Mailbox},
 };
-use crate::error::AgentError;
+use crate::{deadline::Deadline, error::AgentError};
 use stillframe_api::backoff::Backoff;
 
 /// How a report ended.
@@ -38,7 +35,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Reports until the coordinator answers; gives up at `until`, if there is one.
-    pub(crate) async fn report(&self, event: ReportEvent, until: Option<Instant>) -> Reported {
+    pub(crate) async fn report(&self, event: ReportEvent, until: Option<&Deadline>) -> Reported {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
         loop {
             match self.plane.report(&self.cluster, &self.member, self.incarnation, event.clone()).await {
@@ -46,7 +43,7 @@ impl Reporter {
                 Ok(_) => return Reported::Irrelevant,
                 Err(ControlError::Away(reason) | ControlError::WithoutDatabase(reason)) => {
                     let wait = backoff.next_wait();
-                    if until.is_some_and(|until| Instant::now() + wait >= until) {
+                    if until.is_some_and(|until| until.left() <= wait) {
                         tracing::warn!(%reason, "a report was given up: the coordinator can't be reached");
                         return Reported::GivenUp;
                     }

@@ -18,6 +18,7 @@ use super::channel::AbortOnDrop;
 use crate::{
     capture::Capture,
     control::reporter::Reporter,
+    deadline::Deadline,
     spool::{Spool, SpoolBudget, SpoolError},
     upload::{self, ArchiveDoor, Captured, PartJob},
 };
@@ -52,11 +53,11 @@ impl Outward {
 }
 
 /// What the coordinator says of a snapshot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Named {
     snapshot: SnapshotId,
     inline_limit: u64,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 #[derive(Debug)]
@@ -66,11 +67,22 @@ enum Stage {
     /// All channels are closed, but the coordinator hasn't named the snapshot yet: a frame of a peer was faster.
     Sealed { captured: Arc<Captured>, spool: Spool, counters: PartCounters },
     /// The part is on its way.
-    Uploading { _task: AbortOnDrop },
+    Uploading { task: AbortOnDrop },
     /// It can't be completed here.
     Failed { reason: AbortReason, detail: String, channel: Option<Channel> },
     /// That was said.
     FailureReported { _task: AbortOnDrop },
+}
+
+impl Stage {
+    /// Whether somebody may want to know how far it is.
+    fn takes_time(&self) -> bool {
+        match self {
+            Self::Recording { .. } | Self::Sealed { .. } => true,
+            Self::Uploading { task } => !task.0.is_finished(),
+            Self::Failed { .. } | Self::FailureReported { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -162,14 +174,17 @@ impl Recordings {
         self.open.contains_key(&epoch)
     }
 
-    /// The coordinator names the snapshot of an epoch.
+    /// The coordinator names the snapshot of an epoch, or says again until when it may take: that may have been changed.
     pub(super) fn name(&mut self, open: &OpenSnapshot, received_at: Instant) {
-        if let Some(recording) = self.open.get_mut(&open.epoch)
-            && recording.named.is_none()
-        {
-            let deadline = received_at + Duration::from_millis(open.deadline_in_ms);
-            recording.named = Some(Named { snapshot: open.snapshot, inline_limit: open.inline_limit, deadline });
-            self.advance(open.epoch);
+        let Some(recording) = self.open.get_mut(&open.epoch) else { return };
+        let deadline = received_at + Duration::from_millis(open.deadline_in_ms);
+        match &recording.named {
+            Some(named) => named.deadline.move_to(deadline),
+            None => {
+                let deadline = Deadline::at(deadline);
+                recording.named = Some(Named { snapshot: open.snapshot, inline_limit: open.inline_limit, deadline });
+                self.advance(open.epoch);
+            }
         }
     }
 
@@ -185,7 +200,7 @@ impl Recordings {
     /// Hands on what is ready to go and has a name.
     fn advance(&mut self, epoch: Epoch) {
         let Some(recording) = self.open.get_mut(&epoch) else { return };
-        let Some(Named { snapshot, inline_limit, deadline }) = recording.named else { return };
+        let Some(Named { snapshot, inline_limit, deadline }) = recording.named.clone() else { return };
         let placeholder = Stage::Failed { reason: AbortReason::MemberFailed, detail: String::new(), channel: None };
         recording.stage = match std::mem::replace(&mut recording.stage, placeholder) {
             Stage::Sealed { captured, spool, counters } => {
@@ -193,7 +208,7 @@ impl Recordings {
                 let job = PartJob { snapshot, epoch, generation, inline_limit, deadline, captured, spool, counters };
                 let Outward { reporter, door, runtime, parts_reported, .. } = self.outward.clone();
                 let task = runtime.spawn(upload::upload(job, reporter, door, parts_reported).in_current_span());
-                Stage::Uploading { _task: AbortOnDrop(task.abort_handle()) }
+                Stage::Uploading { task: AbortOnDrop(task.abort_handle()) }
             }
             Stage::Failed { reason, detail, channel } => {
                 tracing::warn!(%epoch, %snapshot, %reason, detail, "a snapshot can't be completed here");
@@ -206,8 +221,7 @@ impl Recordings {
 
     /// When the next progress report is due.
     pub(super) fn next_progress(&self) -> Option<Instant> {
-        let recording = |recording: &&Recording| matches!(recording.stage, Stage::Recording { .. });
-        self.open.values().filter(recording).map(|recording| recording.progress_at).min()
+        self.open.values().filter(|recording| recording.stage.takes_time()).map(|recording| recording.progress_at).min()
     }
 
     /// Reports on what takes long.
@@ -217,19 +231,22 @@ impl Recordings {
         missing: impl Fn(Epoch, u64) -> Vec<stillframe_api::agent::MissingChannel>,
     ) {
         for (epoch, recording) in &mut self.open {
-            let Stage::Recording { spool, .. } = &recording.stage else { continue };
-            if recording.progress_at > now {
+            if !recording.stage.takes_time() || recording.progress_at > now {
                 continue;
             }
             recording.progress_at = now + PROGRESS_EVERY;
-            if let Some(named) = recording.named {
-                let since_ms = u64::try_from(now.duration_since(recording.since).as_millis()).unwrap_or(u64::MAX);
-                self.outward.mention(ReportEvent::Progress {
-                    snapshot: named.snapshot,
-                    missing: missing(*epoch, since_ms),
-                    spooled_bytes: spool.bytes(),
-                });
-            }
+            let Some(named) = &recording.named else { continue };
+            let (missing, spooled_bytes) = match &recording.stage {
+                Stage::Recording { spool, .. } => {
+                    let since_ms = u64::try_from(now.duration_since(recording.since).as_millis()).unwrap_or(u64::MAX);
+                    (missing(*epoch, since_ms), spool.bytes())
+                }
+                // Said once more that nothing is missing: the channels last named are closed by now.
+                Stage::Sealed { .. } | Stage::Uploading { .. } | Stage::Failed { .. } | Stage::FailureReported { .. } => {
+                    (Vec::new(), 0)
+                }
+            };
+            self.outward.mention(ReportEvent::Progress { snapshot: named.snapshot, missing, spooled_bytes });
         }
     }
 }

@@ -1,13 +1,17 @@
-//! `stillframe cluster`: create and look at clusters.
+//! `stillframe cluster`: create, change and look at clusters.
 
 use clap::{Subcommand, ValueEnum};
 use stillframe_api::{
-    HumanDuration,
+    DurationOrZero, HumanDuration,
     cluster::{Cluster, ClusterPhase, CreateCluster, DEFAULT_SNAPSHOT_TIMEOUT, OnLoss},
+    settings::UpdateCluster,
 };
 use stillframe_protocol::ClusterName;
 
-use super::paging::{self, PageArgs};
+use super::{
+    paging::{self, PageArgs},
+    snapshot::queue::holders,
+};
 use crate::{
     connect::ApiArgs,
     error::CliError,
@@ -31,9 +35,39 @@ pub enum ClusterCommand {
         /// What to do when a member is lost
         #[arg(long, value_enum, default_value_t)]
         on_loss: Loss,
+        /// How many snapshots may be recording or committing at once (1 to 16)
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        max_concurrent: u32,
+        /// The least time between the beginnings of two snapshots; 0s for none
+        #[arg(long, value_name = "DURATION", default_value_t)]
+        min_pause: DurationOrZero,
         /// A folder of the coordinator's archive for this cluster's snapshots, an archive of its own
         #[arg(long, value_name = "FOLDER")]
         archive_prefix: Option<String>,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Change settings of a cluster while it runs; what isn't named stays as it is
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// The cluster
+        cluster: ClusterName,
+        /// How many members must have registered before it runs
+        #[arg(long, value_name = "N", group = "change", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        min_members: Option<u32>,
+        /// How long a snapshot may take before it is aborted; for those that wait, too, unless they have a timeout of their own
+        #[arg(long, value_name = "DURATION", group = "change")]
+        snapshot_timeout: Option<HumanDuration>,
+        /// What to do when a member is lost
+        #[arg(long, value_enum, group = "change")]
+        on_loss: Option<Loss>,
+        /// How many snapshots may be recording or committing at once (1 to 16)
+        #[arg(long, value_name = "N", group = "change", value_parser = clap::value_parser!(u32).range(1..=16))]
+        max_concurrent: Option<u32>,
+        /// The least time between the beginnings of two snapshots; 0s for none
+        #[arg(long, value_name = "DURATION", group = "change")]
+        min_pause: Option<DurationOrZero>,
         /// Which coordinator.
         #[command(flatten)]
         api: ApiArgs,
@@ -83,9 +117,32 @@ impl From<Loss> for OnLoss {
 /// [`CliError`], nearly always what the coordinator says.
 pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliError> {
     match command {
-        ClusterCommand::Create { name, min_members, snapshot_timeout, on_loss, archive_prefix, api } => {
-            let request = CreateCluster { name, min_members, snapshot_timeout, on_loss: on_loss.into(), archive_prefix };
+        ClusterCommand::Create {
+            name,
+            min_members,
+            snapshot_timeout,
+            on_loss,
+            max_concurrent,
+            min_pause,
+            archive_prefix,
+            api,
+        } => {
+            let on_loss = on_loss.into();
+            let request = CreateCluster {
+                snapshot_timeout,
+                on_loss,
+                max_concurrent,
+                min_pause,
+                archive_prefix,
+                ..CreateCluster::new(name, min_members)
+            };
             let cluster = api.client()?.create_cluster(&request).await?;
+            out.result(&cluster, describe)
+        }
+        ClusterCommand::Update { cluster, min_members, snapshot_timeout, on_loss, max_concurrent, min_pause, api } => {
+            let on_loss = on_loss.map(Into::into);
+            let changes = UpdateCluster { min_members, snapshot_timeout, on_loss, max_concurrent, min_pause };
+            let cluster = api.client()?.update_cluster(&cluster, &changes).await?;
             out.result(&cluster, describe)
         }
         ClusterCommand::List { page, api } => {
@@ -146,6 +203,10 @@ fn describe(cluster: &Cluster) -> String {
         ("epoch", Some(cluster.epoch.to_string())),
         ("latest committed", Some(cluster.latest_committed.map_or_else(dash, |id| id.to_string()))),
         ("snapshot timeout", Some(cluster.snapshot_timeout.to_string())),
+        ("snapshots at once", Some(cluster.max_concurrent.to_string())),
+        ("min pause", (!cluster.min_pause.is_zero()).then(|| cluster.min_pause.to_string())),
+        ("under way", (!cluster.under_way.is_empty()).then(|| holders(&cluster.under_way).join("\n"))),
+        ("pending", (cluster.pending > 0).then(|| cluster.pending.to_string())),
         ("on loss", Some(on_loss.to_owned())),
         ("archive prefix", cluster.archive_prefix.clone()),
         ("created", Some(time(cluster.created_at))),

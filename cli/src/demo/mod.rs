@@ -21,7 +21,7 @@ use std::{
 use clap::Args;
 use stillframe_api::{
     HumanDuration,
-    cluster::{ClusterPhase, CreateCluster, OnLoss},
+    cluster::{ClusterPhase, CreateCluster},
     schedule::PutSchedule,
     snapshot::{SnapshotState, TakeSnapshot},
 };
@@ -91,11 +91,8 @@ pub async fn run(args: DemoArgs, out: &mut Output) -> Result<Exit, CliError> {
 /// The story; returns how long the cluster took from SIGKILL to running again, in milliseconds.
 async fn play(args: &DemoArgs, stage: &Stage, members: &mut Members, view: &mut View) -> Result<Option<u64>, CliError> {
     let create = CreateCluster {
-        name: stage.cluster.clone(),
-        min_members: args.members,
         snapshot_timeout: HumanDuration::from_millis(10_000),
-        on_loss: OnLoss::RestoreLatest,
-        archive_prefix: None,
+        ..CreateCluster::new(stage.cluster.clone(), args.members)
     };
     stage.client.create_cluster(&create).await?;
     view.say(&format!("starting {} member processes of cluster {}", args.members, stage.cluster));

@@ -132,9 +132,9 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
         facts.members.values().map(|m| (m.incarnation.0, m.state, m.standing, m.generation.0)).collect()
     };
     // From recording to committing nothing changes for a member: all parts are there.
-    let under_way = |facts: &Facts| -> Vec<SnapshotId> {
+    let under_way = |facts: &Facts| -> Vec<(SnapshotId, Timestamp)> {
         let under_way = |state| matches!(state, SnapshotState::Recording | SnapshotState::Committing);
-        facts.snapshots.iter().filter(|s| under_way(s.state)).map(|s| s.id).collect()
+        facts.snapshots.iter().filter(|s| under_way(s.state)).map(|s| (s.id, s.deadline_at)).collect()
     };
     let restore = |facts: &Facts| facts.restore.as_ref().map(|r| (r.id, r.state, r.generation));
     cluster(before) != cluster(next)

@@ -10,6 +10,7 @@ use stillframe_api::{
     restore::{RestorePhase, RestoreState},
     retention::Retention,
     snapshot::{Abort, SnapshotState, Trigger},
+    waiting::UnderWay,
 };
 use stillframe_protocol::{
     ClusterName, Epoch, Generation, HoldId, Incarnation, MemberId, MemberName, RestoreId, SnapshotId, name::ScheduleName,
@@ -94,6 +95,14 @@ pub struct ClusterFacts {
     pub retention: Option<Retention>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+impl ClusterFacts {
+    /// What an operator may change while it runs.
+    #[must_use]
+    pub fn settings(&self) -> (u32, u64, OnLoss, u32, u64) {
+        (self.min_members, self.snapshot_timeout_ms, self.on_loss, self.max_concurrent, self.min_pause_ms)
+    }
 }
 
 /// Whether a member's incarnation is there.
@@ -188,6 +197,10 @@ pub struct SnapshotFacts {
     pub labels: BTreeMap<String, String>,
     /// How long it may take, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether its request named that; else it follows the cluster's setting while it is pending.
+    pub own_timeout: bool,
+    /// When the cluster's `min_pause` lets it begin, at the earliest; planned while it is pending.
+    pub begins_at: Option<Timestamp>,
     /// Objects of at most so many bytes travel inline.
     pub inline_limit: u64,
     /// The members and incarnations it is of; frozen once it is recorded.
@@ -202,8 +215,10 @@ pub struct SnapshotFacts {
     pub committing_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// When it is aborted if it is still recorded then.
+    /// When it is aborted if it is still pending or recording then.
     pub deadline_at: Timestamp,
+    /// While it is committing: what the archive last said against its manifest.
+    pub archive_error: Option<String>,
     /// How many messages were in flight at the cut.
     pub messages_in_flight: Option<u64>,
     /// When what it left in the archive is to be deleted.
@@ -226,6 +241,22 @@ impl SnapshotFacts {
         matches!(self.state, SnapshotState::Recording | SnapshotState::Committing)
     }
 
+    /// As those who wait for its slot need to know it; nothing unless it takes one.
+    #[must_use]
+    pub fn under_way(&self) -> Option<UnderWay> {
+        let since = match self.state {
+            SnapshotState::Recording => self.recording_at,
+            SnapshotState::Committing => self.committing_at,
+            SnapshotState::Pending
+            | SnapshotState::Committed
+            | SnapshotState::Aborted
+            | SnapshotState::Deleting
+            | SnapshotState::Deleted => return None,
+        };
+        let (snapshot, since) = (self.id, since.unwrap_or(self.created_at));
+        Some(UnderWay { snapshot, state: self.state, since, archive_error: self.archive_error.clone() })
+    }
+
     /// Whether every member of the view has reported its part.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -242,6 +273,8 @@ pub struct OutcomeFacts {
     pub epoch: Epoch,
     /// Whether it was committed.
     pub committed: bool,
+    /// When its recording began.
+    pub recording_at: Timestamp,
 }
 
 /// A member's place in a restore.

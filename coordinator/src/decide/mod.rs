@@ -9,7 +9,10 @@
 //! | drafting a decision, refusals | [`decision`], [`refusal`] |
 //! | what follows by itself from any change | [`settle`] |
 //! | registering, losing and regaining members | [`member`] |
-//! | asking for, aborting and committing snapshots | [`snapshot`], [`part`], [`blame`] |
+//! | asking for, aborting and committing snapshots | [`snapshot`], [`part`] |
+//! | which snapshots wait, and for what | [`queue`] |
+//! | why a snapshot was aborted, and who is to blame | [`blame`] |
+//! | changing settings, and a snapshot's timeout | [`settings`] |
 //! | restores | [`restore`] |
 //! | schedules | [`schedule`] |
 //! | what is kept, holds | [`retention`] |
@@ -23,17 +26,23 @@ pub mod deletion;
 pub mod facts;
 pub mod member;
 pub mod part;
+pub mod queue;
 pub mod refusal;
 pub mod restore;
 pub mod retention;
 pub mod schedule;
+pub mod settings;
 pub mod settle;
 pub mod snapshot;
 
 #[cfg(test)]
+mod blamed;
+#[cfg(test)]
 mod kept_properties;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod queued;
 #[cfg(test)]
 mod world;
 

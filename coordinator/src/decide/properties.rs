@@ -8,7 +8,7 @@ use stillframe_api::{
 };
 use stillframe_protocol::Generation;
 
-use super::{Refusal, assignment, world::World};
+use super::{Refusal, assignment, settings::Changes, world::World};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -28,6 +28,8 @@ enum Step {
     Sweep(usize),
     Say { member: usize, fails: bool, stale: bool },
     Pass(i64),
+    Settings { max_concurrent: u32, min_pause_ms: u64 },
+    Timeout { nth: usize, ms: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,6 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Expire),
         2 => (0usize..20).prop_map(Step::Sweep),
         8 => (member, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(|(member, fails, stale)| Step::Say { member, fails, stale }),
+        1 => (1u32..4, prop_oneof![Just(0u64), Just(500), Just(5_000)])
+            .prop_map(|(max_concurrent, min_pause_ms)| Step::Settings { max_concurrent, min_pause_ms }),
+        1 => (0usize..20, 1u64..3_000).prop_map(|(nth, ms)| Step::Timeout { nth, ms }),
         1 => prop_oneof![Just(10i64), Just(2_000), Just(10_000)].prop_map(Step::Pass),
     ]
 }
@@ -69,6 +74,14 @@ fn take(world: &mut World, step: &Step) {
         Step::Expire => world.expire(),
         Step::Sweep(nth) => world.sweep(nth),
         Step::Say { member, fails, stale } => world.say(member, fails, stale),
+        Step::Settings { max_concurrent, min_pause_ms } => {
+            world.update(Changes { max_concurrent: Some(max_concurrent), min_pause_ms: Some(min_pause_ms), ..Changes::default() })
+        }
+        Step::Timeout { nth, ms } => {
+            if let Some(id) = world.all.keys().nth(nth).copied() {
+                drop(world.set_timeout(id, ms));
+            }
+        }
         Step::Pass(ms) => {
             world.advance(ms);
             world.deadlines();
@@ -96,9 +109,10 @@ proptest! {
         for step in &steps {
             take(&mut world, step);
         }
+        world.update(Changes { min_pause_ms: Some(0), ..Changes::default() });
         // Everybody starts again, and from now on nothing fails.
         // As many rounds as snapshots can wait, and some for the restore.
-        for round in 0..super::snapshot::MAX_PENDING + 6 {
+        for round in 0..super::queue::MAX_PENDING + 6 {
             for n in 0..4 {
                 if round == 0 {
                     world.register(n);

@@ -1,6 +1,7 @@
 //! Why a request is refused. Nothing was changed.
 
-use stillframe_api::{cluster::ClusterPhase, restore::RestoreState, retention::Keep, snapshot::SnapshotState};
+use jiff::Timestamp;
+use stillframe_api::{HumanDuration, cluster::ClusterPhase, restore::RestoreState, retention::Keep, snapshot::SnapshotState};
 use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId};
 
 /// A refusal: what was expected, what was found.
@@ -17,7 +18,7 @@ pub enum Refusal {
         reason: Option<String>,
     },
     /// A member is lost, and all of them are needed.
-    #[error("every member of cluster {cluster} is needed, and {} is lost", list(members))]
+    #[error("every member of cluster {cluster} is needed, and {}", are(members, "lost"))]
     MemberLost {
         /// The cluster.
         cluster: ClusterName,
@@ -65,6 +66,26 @@ pub enum Refusal {
         snapshot: SnapshotId,
         /// Its state.
         state: SnapshotState,
+    },
+    /// The snapshot can't be changed any more.
+    #[error("snapshot {snapshot} can be changed while it is pending or recording, and it is {state}")]
+    SnapshotUnchangeable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+    },
+    /// The new timeout is shorter than what the snapshot has taken already.
+    #[error("snapshot {snapshot} has been {state} since {since}: a timeout of {} is over already", HumanDuration::from_millis(*timeout_ms))]
+    TimeIsUp {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its state.
+        state: SnapshotState,
+        /// From when on its time is counted.
+        since: Timestamp,
+        /// The timeout that was asked for, in milliseconds.
+        timeout_ms: u64,
     },
     /// A member of the snapshot has never registered.
     #[error("snapshot {snapshot} needs the members {}, and cluster {cluster} has none of that name", list(members))]
@@ -156,13 +177,23 @@ pub enum Refusal {
     },
 }
 
-fn phase_name(phase: ClusterPhase) -> &'static str {
+pub(super) fn phase_name(phase: ClusterPhase) -> &'static str {
     match phase {
         ClusterPhase::Forming => "forming",
         ClusterPhase::Running => "running",
         ClusterPhase::Restoring => "restoring",
         ClusterPhase::Halted => "halted",
     }
+}
+
+/// Some members are so: "p1 is lost", "p1, p2 are lost".
+pub(crate) fn are(members: &[MemberName], what: &str) -> String {
+    format!("{} {} {what}", list(members), if members.len() == 1 { "is" } else { "are" })
+}
+
+/// Some members were so: "p1 was lost", "p1, p2 were lost".
+pub(crate) fn were(members: &[MemberName], what: &str) -> String {
+    format!("{} {} {what}", list(members), if members.len() == 1 { "was" } else { "were" })
 }
 
 pub(crate) fn list(members: &[MemberName]) -> String {

@@ -11,7 +11,8 @@ use stillframe_protocol::{Generation, MemberName};
 use super::{
     decision::Draft,
     facts::{HaltCause, Presence, Standing},
-    refusal::list,
+    queue,
+    refusal::{are, were},
     restore, snapshot,
 };
 
@@ -27,6 +28,7 @@ pub fn settle(draft: &mut Draft<'_>) {
     describe(draft);
     snapshot::abort_superseded(draft);
     snapshot::start_pending(draft);
+    queue::plan(draft);
 }
 
 /// A forming cluster runs once `min_members` are live.
@@ -83,8 +85,8 @@ fn has_fallback(draft: &Draft<'_>) -> bool {
         || next.snapshots.iter().any(|s| s.state == SnapshotState::Committing && s.generation == next.cluster.generation)
 }
 
-/// A cluster that halted because of a loss goes on when nothing is missing after all; one that has no snapshot also starts afresh when
-/// everybody did.
+/// A cluster that halted because of a loss goes on when nothing is missing after all, or when it is to be put back and can be; one that has
+/// no snapshot also starts afresh when everybody did.
 fn take_heart(draft: &mut Draft<'_>) {
     let no_snapshot = match draft.next.cluster.halt {
         Some(HaltCause::NoSnapshot) => true,
@@ -93,9 +95,7 @@ fn take_heart(draft: &mut Draft<'_>) {
     };
     if no_snapshot && everybody_started_again(draft) {
         start_generation(draft);
-    } else if draft.next.missing_members().next().is_none()
-        || (no_snapshot && has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest)
-    {
+    } else if draft.next.missing_members().next().is_none() || (has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest) {
         set_phase(draft, ClusterPhase::Running);
         let cluster = draft.next.cluster.name.clone();
         draft.audit_automatic("cluster.running", cluster, json!({ "generation": draft.next.cluster.generation }));
@@ -132,21 +132,21 @@ fn react_to_loss(draft: &mut Draft<'_>) {
     if missing.is_empty() {
         return;
     }
-    let names = list(&missing);
+    let lost = were(&missing, "lost");
     if !has_fallback(draft) {
         if everybody_started_again(draft) {
             start_generation(draft);
             return;
         }
         let reason = format!(
-            "{names} was lost before the first snapshot was committed, so there is nothing to go back to: start every member again, and the \
+            "{lost} before the first snapshot was committed, so there is nothing to go back to: start every member again, and the \
              cluster starts afresh"
         );
         return halt(draft, HaltCause::NoSnapshot, reason);
     }
     match on_loss(draft) {
         OnLoss::Halt => {
-            let reason = format!("{names} was lost, and on_loss is halt: start a restore (`stillframe restore start`)");
+            let reason = format!("{lost}, and on_loss is halt: start a restore (`stillframe restore start`)");
             halt(draft, HaltCause::OnLoss, reason);
         }
         OnLoss::RestoreLatest => roll_back(draft),
@@ -206,6 +206,6 @@ fn describe(draft: &mut Draft<'_>) {
     draft.next.cluster.phase_reason = if missing.is_empty() {
         None
     } else {
-        Some(format!("{} is lost; the cluster is put back to its latest snapshot when all members are there", list(&missing)))
+        Some(format!("{}; the cluster is put back to its latest snapshot when all members are there", are(&missing, "lost")))
     };
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
 use serde_json::json;
 use stillframe_api::{
     cluster::ClusterPhase,
@@ -12,12 +11,11 @@ use stillframe_archive::{ManifestDigest, inline_limit};
 use stillframe_protocol::{CertifiedSnapshot, Incarnation, MemberName, SnapshotId, Violation};
 
 use super::{
-    Decision, Draft, Facts, Occasion, Refusal, blame,
+    Decision, Draft, Facts, Occasion, Refusal,
+    blame::reasons,
     facts::{OUTCOMES, OutcomeFacts, Presence, SnapshotFacts},
+    queue,
 };
-
-/// How many snapshots may wait for a slot.
-pub const MAX_PENDING: usize = 16;
 
 /// What a snapshot is asked for with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +62,8 @@ pub fn request(facts: &Facts, occasion: &Occasion, request: Request) -> Result<D
         return Ok(Decision::nothing(facts));
     }
     can_be_taken(facts)?;
-    let pending = facts.snapshots.iter().filter(|s| s.state == SnapshotState::Pending).count();
-    if pending >= MAX_PENDING {
+    let pending = queue::pending(facts).count();
+    if pending >= queue::MAX_PENDING {
         return Err(Refusal::TooManyPending { cluster: facts.cluster.name.clone(), pending });
     }
     let mut draft = Draft::new(facts, occasion);
@@ -87,8 +85,8 @@ pub(super) fn request_automatic(draft: &mut Draft<'_>) {
 pub(super) fn add(draft: &mut Draft<'_>, id: SnapshotId, request: Request) {
     let now = draft.now();
     let Request { trigger, labels, timeout_ms } = request;
+    let own_timeout = timeout_ms.is_some();
     let timeout_ms = timeout_ms.unwrap_or(draft.next.cluster.snapshot_timeout_ms);
-    let timeout = SignedDuration::from_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
     draft.audit("snapshot.requested", id, json!({ "trigger": trigger, "timeout_ms": timeout_ms }));
     draft.next.snapshots.push(SnapshotFacts {
         id,
@@ -99,6 +97,8 @@ pub(super) fn add(draft: &mut Draft<'_>, id: SnapshotId, request: Request) {
         trigger,
         labels,
         timeout_ms,
+        own_timeout,
+        begins_at: None,
         inline_limit: 0,
         view: BTreeMap::new(),
         view_members: 0,
@@ -106,7 +106,8 @@ pub(super) fn add(draft: &mut Draft<'_>, id: SnapshotId, request: Request) {
         recording_at: None,
         committing_at: None,
         ended_at: None,
-        deadline_at: now.checked_add(timeout).unwrap_or(jiff::Timestamp::MAX),
+        deadline_at: queue::after(now, timeout_ms),
+        archive_error: None,
         messages_in_flight: None,
         sweep_at: None,
         sweeps: 0,
@@ -115,11 +116,11 @@ pub(super) fn add(draft: &mut Draft<'_>, id: SnapshotId, request: Request) {
     });
 }
 
-/// Rule: while there is a slot and the cluster is whole, the oldest that waits is recorded. Here its view is frozen.
+/// Rule: while there is a slot, no pause to be kept, and the cluster is whole, the oldest that waits is recorded. Here its view is frozen, and
+/// its time begins.
 pub(super) fn start_pending(draft: &mut Draft<'_>) {
     loop {
-        let under_way = draft.next.snapshots.iter().filter(|s| s.is_under_way()).count();
-        if under_way >= draft.next.cluster.max_concurrent as usize || can_be_taken(&draft.next).is_err() {
+        if !queue::may_begin(&draft.next) || can_be_taken(&draft.next).is_err() {
             return;
         }
         let Some(index) = draft.next.snapshots.iter().position(|s| s.state == SnapshotState::Pending) else { return };
@@ -136,6 +137,7 @@ pub(super) fn start_pending(draft: &mut Draft<'_>) {
         snapshot.view_members = u32::try_from(view.len()).unwrap_or(u32::MAX);
         snapshot.view = view;
         snapshot.recording_at = Some(now);
+        snapshot.deadline_at = queue::after(now, snapshot.timeout_ms);
         let (id, members) = (snapshot.id, snapshot.view_members);
         draft.audit_automatic("snapshot.recording", id, json!({ "epoch": epoch, "generation": generation, "members": members }));
     }
@@ -157,9 +159,9 @@ fn give_up(draft: &mut Draft<'_>, id: SnapshotId, abort: Abort) {
     snapshot.abort = Some(abort.clone());
     snapshot.ended_at = Some(now);
     let epoch = snapshot.epoch;
-    if let Some(epoch) = epoch {
+    if let (Some(epoch), Some(recording_at)) = (epoch, snapshot.recording_at) {
         snapshot.sweep_at = Some(now);
-        add_outcome(draft, OutcomeFacts { id, epoch, committed: false });
+        add_outcome(draft, OutcomeFacts { id, epoch, committed: false, recording_at });
     }
     draft.audit("snapshot.aborted", id, json!({ "epoch": epoch, "abort": abort }));
 }
@@ -174,44 +176,30 @@ fn add_outcome(draft: &mut Draft<'_>, outcome: OutcomeFacts) {
 
 /// Rule: a snapshot that needs the part of an incarnation that is gone can't be completed. One that has the part isn't harmed.
 pub(super) fn abort_broken(draft: &mut Draft<'_>) {
+    let now = draft.now();
     let gone = |snapshot: &SnapshotFacts, next: &Facts| {
         let mut view = snapshot.view.iter().filter(|(name, _)| !snapshot.reported.contains(*name));
         view.find_map(|(name, incarnation)| {
-            let member = next.members.get(name)?;
-            let gone = member.incarnation != *incarnation || member.state == Presence::Lost;
-            gone.then(|| (name.clone(), *incarnation, member.incarnation))
+            let latest = next.members.get(name)?;
+            let gone = latest.incarnation != *incarnation || latest.state == Presence::Lost;
+            gone.then(|| reasons::gone(snapshot, *incarnation, latest, now))
         })
     };
-    let broken: Vec<_> = draft
-        .next
-        .snapshots
-        .iter()
-        .filter(|snapshot| snapshot.state == SnapshotState::Recording)
-        .filter_map(|snapshot| {
-            gone(snapshot, &draft.next).map(|gone| (snapshot.id, gone, blame::missing_lines(snapshot, draft.now())))
-        })
-        .collect();
-    for (id, (member, incarnation, latest), missing) in broken {
-        let detail = if incarnation == latest {
-            format!("incarnation {incarnation} of {member} was lost before its part was there")
-        } else {
-            format!("incarnation {incarnation} of {member} was replaced by incarnation {latest} before its part was there")
-        };
-        give_up(draft, id, Abort { reason: AbortReason::MemberLost, detail, member: Some(member), channel: None, missing });
+    let recording = draft.next.snapshots.iter().filter(|snapshot| snapshot.state == SnapshotState::Recording);
+    let broken: Vec<_> = recording.filter_map(|s| gone(s, &draft.next).map(|abort| (s.id, abort))).collect();
+    for (id, abort) in broken {
+        give_up(draft, id, abort);
     }
 }
 
 /// Rule: while the cluster is being restored, nothing is recorded and nothing waits to be.
 pub(super) fn abort_superseded(draft: &mut Draft<'_>) {
-    let Some(restore) = draft.next.restore.as_ref().filter(|r| !r.state.has_ended()).map(|r| r.id) else { return };
-    let open: Vec<SnapshotId> = draft.next.snapshots.iter().filter(|s| !s.state.has_ended()).map(|s| s.id).collect();
-    for id in open {
-        let detail = format!("restore {restore} of the cluster began");
-        give_up(
-            draft,
-            id,
-            Abort { reason: AbortReason::SupersededByRestore, detail, member: None, channel: None, missing: Vec::new() },
-        );
+    let Some(restore) = draft.next.restore.as_ref().filter(|r| !r.state.has_ended()) else { return };
+    let now = draft.now();
+    let open = draft.next.snapshots.iter().filter(|s| !s.state.has_ended());
+    let superseded: Vec<_> = open.map(|s| (s.id, reasons::superseded(s, restore, now))).collect();
+    for (id, abort) in superseded {
+        give_up(draft, id, abort);
     }
 }
 
@@ -230,10 +218,8 @@ pub fn abort(facts: &Facts, occasion: &Occasion, id: SnapshotId, why: Option<Str
             return Err(Refusal::SnapshotEnded { snapshot: id, state });
         }
     }
-    let detail = why.unwrap_or_else(|| "its abort was asked for".to_owned());
-    let missing = blame::missing_lines(snapshot, facts.now);
     let mut draft = Draft::new(facts, occasion);
-    give_up(&mut draft, id, Abort { reason: AbortReason::Requested, detail, member: None, channel: None, missing });
+    give_up(&mut draft, id, reasons::requested(snapshot, why, facts.now));
     Ok(draft.decide())
 }
 
@@ -257,24 +243,13 @@ pub struct Failure {
 /// Aborts a snapshot for a member that can't complete its part. Nothing changes when the part isn't waited for (any more).
 #[must_use]
 pub fn failed(facts: &Facts, occasion: &Occasion, failure: Failure) -> Decision {
-    let Failure { snapshot: id, member, incarnation, reason, detail, channel } = failure;
+    let (id, member, incarnation) = (failure.snapshot, &failure.member, failure.incarnation);
     let waited_for = facts.snapshot(id).filter(|s| {
-        s.state == SnapshotState::Recording && s.view.get(&member) == Some(&incarnation) && !s.reported.contains(&member)
+        s.state == SnapshotState::Recording && s.view.get(member) == Some(&incarnation) && !s.reported.contains(member)
     });
     let Some(snapshot) = waited_for else { return Decision::nothing(facts) };
-    let reason = match reason {
-        AbortReason::SpoolOverflow | AbortReason::FifoViolation | AbortReason::StoreUnavailable => reason,
-        AbortReason::MemberFailed
-        | AbortReason::DeadlineExceeded
-        | AbortReason::MemberLost
-        | AbortReason::CertificateRejected
-        | AbortReason::MembershipChanged
-        | AbortReason::SupersededByRestore
-        | AbortReason::Requested => AbortReason::MemberFailed,
-    };
-    let missing = blame::missing_lines(snapshot, facts.now);
     let mut draft = Draft::new(facts, occasion);
-    give_up(&mut draft, id, Abort { reason, detail, member: Some(member), channel, missing });
+    give_up(&mut draft, id, reasons::failed(snapshot, failure, facts.now));
     draft.decide()
 }
 
@@ -285,7 +260,7 @@ pub fn deadlines(facts: &Facts, occasion: &Occasion) -> Decision {
     let due =
         |s: &&SnapshotFacts| matches!(s.state, SnapshotState::Pending | SnapshotState::Recording) && s.deadline_at <= facts.now;
     for snapshot in facts.snapshots.iter().filter(due) {
-        give_up(&mut draft, snapshot.id, blame::deadline(snapshot, facts.now));
+        give_up(&mut draft, snapshot.id, reasons::deadline(facts, snapshot));
     }
     super::restore::deadline(&mut draft);
     draft.decide()
@@ -298,10 +273,9 @@ pub type Verdict = Result<CertifiedSnapshot, Vec<Violation>>;
 /// hold. Nothing changes when it isn't recorded any more.
 #[must_use]
 pub fn certified(facts: &Facts, occasion: &Occasion, id: SnapshotId, verdict: &Verdict) -> Decision {
-    let complete = facts.snapshot(id).is_some_and(|s| s.state == SnapshotState::Recording && s.is_complete());
-    if !complete {
+    let Some(complete) = facts.snapshot(id).filter(|s| s.state == SnapshotState::Recording && s.is_complete()) else {
         return Decision::nothing(facts);
-    }
+    };
     let mut draft = Draft::new(facts, occasion);
     match verdict {
         Ok(certificate) => {
@@ -318,15 +292,21 @@ pub fn certified(facts: &Facts, occasion: &Occasion, id: SnapshotId, verdict: &V
                 json!({ "channels": certificate.channels(), "messages_in_flight": in_flight }),
             );
         }
-        Err(violations) => {
-            let missing: Vec<String> = violations.iter().take(100).map(ToString::to_string).collect();
-            let detail = format!("the counters don't prove a consistent cut ({} violations)", violations.len());
-            give_up(
-                &mut draft,
-                id,
-                Abort { reason: AbortReason::CertificateRejected, detail, member: None, channel: None, missing },
-            );
-        }
+        Err(violations) => give_up(&mut draft, id, reasons::rejected(complete, violations)),
+    }
+    draft.decide()
+}
+
+/// Notes what the archive says against the manifest of a snapshot that is committing, so that everybody can be told. It goes on being tried.
+#[must_use]
+pub fn held_up(facts: &Facts, occasion: &Occasion, id: SnapshotId, error: &str) -> Decision {
+    let is_news = |s: &&SnapshotFacts| s.state == SnapshotState::Committing && s.archive_error.as_deref() != Some(error);
+    if facts.snapshot(id).filter(is_news).is_none() {
+        return Decision::nothing(facts);
+    }
+    let mut draft = Draft::new(facts, occasion);
+    if let Some(snapshot) = draft.snapshot_mut(id) {
+        snapshot.archive_error = Some(error.to_owned());
     }
     draft.decide()
 }
@@ -337,13 +317,16 @@ pub fn committed(facts: &Facts, occasion: &Occasion, id: SnapshotId, manifest: &
     let Some(snapshot) = facts.snapshot(id).filter(|s| s.state == SnapshotState::Committing) else {
         return Decision::nothing(facts);
     };
-    let (Some(epoch), generation) = (snapshot.epoch, snapshot.generation) else { return Decision::nothing(facts) };
+    let (Some(epoch), Some(recording_at), generation) = (snapshot.epoch, snapshot.recording_at, snapshot.generation) else {
+        return Decision::nothing(facts);
+    };
     let view = snapshot.view.keys().cloned().collect();
     let mut draft = Draft::new(facts, occasion);
     let now = draft.now();
     if let Some(snapshot) = draft.snapshot_mut(id) {
         snapshot.state = SnapshotState::Committed;
         snapshot.ended_at = Some(now);
+        snapshot.archive_error = None;
     }
     // A restore in between leaves this one on an abandoned branch: it can be restored by its id, but no rollback goes to it.
     let latest = draft.next.cluster.latest_committed;
@@ -352,7 +335,7 @@ pub fn committed(facts: &Facts, occasion: &Occasion, id: SnapshotId, manifest: &
         draft.next.cluster.latest_committed = Some(id);
         draft.next.latest_view = view;
     }
-    add_outcome(&mut draft, OutcomeFacts { id, epoch, committed: true });
+    add_outcome(&mut draft, OutcomeFacts { id, epoch, committed: true, recording_at });
     draft.audit("snapshot.committed", id, json!({ "epoch": epoch, "manifest": manifest }));
     draft.decide()
 }

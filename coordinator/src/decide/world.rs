@@ -22,9 +22,10 @@ use super::{
         ClusterFacts, CollectionState, CommittedFacts, HoldFacts, KeptFacts, MemberFacts, Presence, SnapshotFacts, Standing,
     },
     member::{self, Evidence, Registration},
+    queue,
     restore::{self, Word},
     retention::{self, NewHold},
-    snapshot,
+    settings, snapshot,
 };
 
 pub(crate) struct World {
@@ -39,7 +40,7 @@ pub(crate) struct World {
     ids: u128,
 }
 
-fn name(n: usize) -> MemberName {
+pub(crate) fn name(n: usize) -> MemberName {
     MemberName::new(format!("p{n}")).expect("a name")
 }
 
@@ -145,6 +146,7 @@ impl World {
                 assert_eq!((&snapshot.view, snapshot.epoch, snapshot.generation), (&now.view, now.epoch, now.generation));
             }
         }
+        self.check_beginnings(before, decision);
         if let Some(restore) = &decision.next.restore {
             let known = before.restore.as_ref().is_some_and(|r| r.id == restore.id && r.generation == restore.generation);
             assert!(known || self.generations.insert(restore.generation), "generation {} is used twice", restore.generation);
@@ -171,14 +173,31 @@ impl World {
         }
     }
 
+    /// Whoever begins has a slot, and keeps the pause to every one before.
+    fn check_beginnings(&self, before: &Facts, decision: &Decision) {
+        let next = &decision.next;
+        let pending = |s: &&SnapshotFacts| before.snapshot(s.id).is_none_or(|old| old.state == SnapshotState::Pending);
+        let begun: Vec<&SnapshotFacts> = next.snapshots.iter().filter(pending).filter(|s| s.epoch.is_some()).collect();
+        if begun.is_empty() {
+            return;
+        }
+        let slots = next.cluster.max_concurrent as usize;
+        assert!(next.snapshots.iter().filter(|s| s.is_under_way()).count() <= slots, "more are under way than there are slots");
+        let pause = SignedDuration::from_millis(i64::try_from(next.cluster.min_pause_ms).expect("small"));
+        assert!(pause.is_zero() || begun.len() == 1, "two begin at once in spite of min_pause");
+        for other in self.all.values().filter(|s| begun.iter().all(|b| b.id != s.id)).filter_map(|s| s.recording_at) {
+            assert!(before.now.duration_since(other) >= pause, "min_pause isn't kept");
+        }
+        for snapshot in begun {
+            assert_eq!(snapshot.deadline_at, queue::after(before.now, snapshot.timeout_ms));
+        }
+    }
+
     fn check_state(&self) {
         let facts = &self.facts;
         let cluster = &facts.cluster;
         assert_eq!(cluster.halt.is_some(), cluster.phase == ClusterPhase::Halted);
         assert_eq!(facts.restore.is_some(), cluster.phase == ClusterPhase::Restoring);
-        assert!(
-            facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording).count() <= cluster.max_concurrent as usize
-        );
         let epochs: Vec<Epoch> = self.all.values().filter_map(|s| s.epoch).collect();
         assert_eq!(epochs.iter().collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch is used twice");
         assert!(epochs.iter().all(|epoch| *epoch <= cluster.epoch));
@@ -204,8 +223,16 @@ impl World {
         }
         if cluster.phase == ClusterPhase::Running && facts.missing_members().next().is_none() {
             let waits = facts.snapshots.iter().any(|s| s.state == SnapshotState::Pending);
-            assert!(!waits || facts.snapshots.iter().any(SnapshotFacts::is_under_way), "a snapshot waits for nothing");
+            assert!(!waits || !queue::may_begin(facts), "a snapshot waits for nothing");
         }
+    }
+
+    pub(crate) fn update(&mut self, changes: settings::Changes) {
+        self.decide(|facts, occasion| Ok(settings::update_cluster(facts, occasion, changes))).expect("no refusal");
+    }
+
+    pub(crate) fn set_timeout(&mut self, id: SnapshotId, timeout_ms: u64) -> Result<(), Refusal> {
+        self.decide_about(Some(id), |facts, occasion| settings::update_snapshot(facts, occasion, id, timeout_ms))
     }
 
     pub(crate) fn advance(&mut self, ms: i64) {

@@ -122,6 +122,9 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             .with_hint("choose a committed one (`stillframe snapshot list --status committed`)"),
         Refusal::UnknownSnapshot { .. } => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
             .with_hint("list the cluster's snapshots (`stillframe snapshot list`)"),
+        Refusal::SnapshotUnchangeable { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
+        Refusal::TimeIsUp { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail)
+            .with_hint("give it a longer one, or abort it (`stillframe snapshot abort`)"),
         Refusal::SnapshotEnded { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
         Refusal::MembersDiffer { .. } => problem(ProblemCode::MembersDiffer, StatusCode::CONFLICT, detail)
             .with_hint("start members of those names, then ask again"),

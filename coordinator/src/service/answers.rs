@@ -1,7 +1,7 @@
 //! Facts as answers.
 
 use stillframe_api::{
-    HumanDuration,
+    DurationOrZero, HumanDuration,
     cluster::{Cluster, Member, MemberState},
     restore::{Restore, RestoreMember},
     schedule::Schedule,
@@ -11,8 +11,9 @@ use stillframe_protocol::ClusterName;
 
 use crate::{
     decide::{
-        blame,
+        Facts, blame,
         facts::{Presence, RestoreFacts, ScheduleFacts, SnapshotFacts},
+        queue,
     },
     store::{ClusterRow, MemberRow, SnapshotRow},
 };
@@ -20,7 +21,7 @@ use crate::{
 /// A cluster.
 #[must_use]
 pub fn cluster(row: ClusterRow) -> Cluster {
-    let ClusterRow { facts, live_members, lost_members } = row;
+    let ClusterRow { facts, live_members, lost_members, under_way, pending } = row;
     Cluster {
         name: facts.name,
         phase: facts.phase,
@@ -34,6 +35,10 @@ pub fn cluster(row: ClusterRow) -> Cluster {
         snapshot_timeout: HumanDuration::from_millis(facts.snapshot_timeout_ms),
         on_loss: facts.on_loss,
         archive_prefix: facts.archive_prefix,
+        max_concurrent: facts.max_concurrent,
+        min_pause: DurationOrZero::from_millis(facts.min_pause_ms),
+        under_way,
+        pending,
         latest_committed: facts.latest_committed,
         created_at: facts.created_at,
     }
@@ -75,11 +80,21 @@ pub fn snapshot_line(cluster: ClusterName, facts: SnapshotFacts, bytes: u64) -> 
         recording_at: facts.recording_at,
         committing_at: facts.committing_at,
         ended_at: facts.ended_at,
+        timeout: Some(HumanDuration::from_millis(facts.timeout_ms)),
         deadline_at: facts.deadline_at,
+        position: None,
+        waits_for: None,
+        archive_error: facts.archive_error,
         bytes,
         messages_in_flight: facts.messages_in_flight,
         members: Vec::new(),
     }
+}
+
+/// Says of a snapshot that is pending where it stands, and what it waits for.
+pub fn place_in_queue(snapshot: &mut Snapshot, facts: &Facts) {
+    snapshot.position = queue::position(facts, snapshot.id);
+    snapshot.waits_for = queue::waits_for(facts, snapshot.id);
 }
 
 /// A snapshot with what its members have done.
@@ -103,7 +118,7 @@ pub fn snapshot(row: SnapshotRow) -> Snapshot {
                 phase,
                 bytes: part.map_or(0, |part| part.bytes),
                 reported_at: part.map(|part| part.reported_at),
-                missing: blame::member_lines(&facts, member, until),
+                missing: blame::member_lines_so_far(&facts, member, until),
             }
         })
         .collect();

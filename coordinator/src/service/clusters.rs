@@ -1,14 +1,18 @@
-//! Clusters: creating and reading.
+//! Clusters: creating, changing and reading.
 
 use stillframe_api::{
-    Page,
+    DurationOrZero, Page,
     cluster::{Cluster, CreateCluster, MAX_MEMBERS, Member, PageQuery},
     page::{DEFAULT_LIMIT, MAX_LIMIT},
+    settings::{MAX_CONCURRENT, UpdateCluster},
 };
 use stillframe_protocol::ClusterName;
 
 use super::{Caller, Service, ServiceError, answers, archives};
-use crate::{decide::facts::ClusterFacts, store::ClusterRow};
+use crate::{
+    decide::{Facts, facts::ClusterFacts, settings},
+    store::{ClusterRow, Scope},
+};
 
 /// The number of items of a page.
 pub(crate) fn page_limit(limit: Option<u32>) -> Result<u32, ServiceError> {
@@ -27,6 +31,20 @@ pub(crate) fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Stri
     Page { items, next_cursor }
 }
 
+fn check_members(min_members: u32) -> Result<(), ServiceError> {
+    if (1..=MAX_MEMBERS).contains(&min_members) {
+        return Ok(());
+    }
+    Err(ServiceError::Invalid(format!("min_members must be 1 to {MAX_MEMBERS}, found {min_members}")))
+}
+
+fn check_concurrent(max_concurrent: u32) -> Result<(), ServiceError> {
+    if (1..=MAX_CONCURRENT).contains(&max_concurrent) {
+        return Ok(());
+    }
+    Err(ServiceError::Invalid(format!("max_concurrent must be 1 to {MAX_CONCURRENT}, found {max_concurrent}")))
+}
+
 fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |field: &str, asked: String, found: String| {
@@ -38,6 +56,8 @@ fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
     compare("min_members", asked.min_members.to_string(), found.min_members.to_string());
     compare("snapshot_timeout", format!("{timeout} ms"), format!("{} ms", found.snapshot_timeout_ms));
     compare("on_loss", format!("{:?}", asked.on_loss), format!("{:?}", found.on_loss));
+    compare("max_concurrent", asked.max_concurrent.to_string(), found.max_concurrent.to_string());
+    compare("min_pause", format!("{} ms", asked.min_pause.as_millis()), format!("{} ms", found.min_pause_ms));
     compare("archive_prefix", format!("{:?}", asked.archive_prefix), format!("{:?}", found.archive_prefix));
     differences
 }
@@ -45,10 +65,8 @@ fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
 impl Service {
     /// Makes a cluster; gives whether it is new.
     pub async fn create_cluster(&self, caller: &Caller, settings: CreateCluster) -> Result<(Cluster, bool), ServiceError> {
-        if !(1..=MAX_MEMBERS).contains(&settings.min_members) {
-            let found = settings.min_members;
-            return Err(ServiceError::Invalid(format!("min_members must be 1 to {MAX_MEMBERS}, found {found}")));
-        }
+        check_members(settings.min_members)?;
+        check_concurrent(settings.max_concurrent)?;
         if let Some(prefix) = &settings.archive_prefix {
             archives::check_prefix(prefix)?;
         }
@@ -60,9 +78,35 @@ impl Service {
             return Err(ServiceError::ClusterExists { cluster: facts.name, differences: differences.join("; ") });
         }
         if is_new {
-            return Ok((answers::cluster(ClusterRow { facts, live_members: 0, lost_members: 0 }), true));
+            return Ok((
+                answers::cluster(ClusterRow { facts, live_members: 0, lost_members: 0, under_way: Vec::new(), pending: 0 }),
+                true,
+            ));
         }
         Ok((self.cluster(&settings.name).await?, false))
+    }
+
+    /// Changes settings of a cluster.
+    pub async fn update_cluster(
+        &self,
+        caller: &Caller,
+        cluster: &ClusterName,
+        request: &UpdateCluster,
+    ) -> Result<Cluster, ServiceError> {
+        request.min_members.map_or(Ok(()), check_members)?;
+        request.max_concurrent.map_or(Ok(()), check_concurrent)?;
+        let changes = settings::Changes {
+            min_members: request.min_members,
+            snapshot_timeout_ms: request.snapshot_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(1)),
+            on_loss: request.on_loss,
+            max_concurrent: request.max_concurrent,
+            min_pause_ms: request.min_pause.map(DurationOrZero::as_millis),
+        };
+        let occasion = self.occasion(caller);
+        let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
+        let rule = move |facts: &Facts| Ok(settings::update_cluster(facts, &occasion, changes).into());
+        self.transition(cluster, scope, rule).await?;
+        self.cluster(cluster).await
     }
 
     /// A cluster.

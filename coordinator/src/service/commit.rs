@@ -19,6 +19,9 @@ use stillframe_api::backoff::Backoff;
 /// From how many parts on the certificate is verified on a thread of its own.
 pub(super) const MANY_PARTS: usize = 64;
 
+/// The longest error of the archive that is kept, in characters.
+const MAX_ERROR: usize = 500;
+
 pub(super) fn verify(complete: &CompleteSnapshot) -> Verdict {
     let view: Vec<ViewMember> = complete
         .view
@@ -62,14 +65,32 @@ impl Service {
         let (id, cluster) = (complete.id, complete.cluster.clone());
         let complete = Arc::new(complete);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut noted = None;
         loop {
             match self.step(&complete).await {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(%cluster, snapshot = %id, %error, "the snapshot is not committed yet; trying again");
+                    if let ServiceError::Archive(error) = error {
+                        self.note_held_up(&complete, error, &mut noted).await;
+                    }
                     backoff.wait().await;
                 }
             }
+        }
+    }
+
+    /// Writes down what the archive says, when that is news, so that whoever asks can be told at any replica.
+    async fn note_held_up(&self, complete: &CompleteSnapshot, error: String, noted: &mut Option<String>) {
+        let error: String = error.chars().filter(|c| *c != '\0').take(MAX_ERROR).collect();
+        if noted.as_ref() == Some(&error) {
+            return;
+        }
+        let (id, occasion, text) = (complete.id, self.occasion(&Caller::coordinator()), error.clone());
+        let rule = move |facts: &Facts| Ok(snapshot::held_up(facts, &occasion, id, &text).into());
+        match self.transition(&complete.cluster, Scope::default(), rule).await {
+            Ok(_) => *noted = Some(error),
+            Err(error) => tracing::debug!(%error, snapshot = %id, "could not note why the snapshot is not committed"),
         }
     }
 

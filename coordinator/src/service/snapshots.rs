@@ -1,11 +1,12 @@
-//! Snapshots: asking for, reading, aborting.
+//! Snapshots: asking for, reading, changing, aborting.
 
 use std::time::Duration;
 
 use stillframe_api::{
     Page,
     client::MAX_WAIT,
-    snapshot::{AbortSnapshot, ListSnapshots, MAX_LABEL_BYTES, MAX_LABELS, Snapshot, TakeSnapshot, Trigger},
+    settings::UpdateSnapshot,
+    snapshot::{AbortSnapshot, ListSnapshots, MAX_LABEL_BYTES, MAX_LABELS, Snapshot, SnapshotState, TakeSnapshot, Trigger},
 };
 use stillframe_protocol::{ClusterName, SnapshotId};
 
@@ -14,7 +15,7 @@ use super::{
     clusters::{page, page_limit},
 };
 use crate::{
-    decide::{Facts, snapshot},
+    decide::{Facts, settings, snapshot},
     store::{Scope, SnapshotFilter, SnapshotRow},
 };
 
@@ -70,13 +71,33 @@ impl Service {
     /// The answer from the facts of a transition, without asking again.
     async fn answer_from_facts(&self, cluster: &ClusterName, facts: Facts, id: SnapshotId) -> Result<Snapshot, ServiceError> {
         let now = facts.now;
-        match facts.snapshots.into_iter().find(|snapshot| snapshot.id == id) {
-            Some(facts) if facts.reported.is_empty() => {
-                let row = SnapshotRow { now, cluster: cluster.clone(), facts, bytes: 0, parts: Default::default() };
-                Ok(answers::snapshot(row))
+        match facts.snapshot(id).cloned() {
+            Some(found) if found.reported.is_empty() => {
+                let row = SnapshotRow { now, cluster: cluster.clone(), facts: found, bytes: 0, parts: Default::default() };
+                let mut snapshot = answers::snapshot(row);
+                answers::place_in_queue(&mut snapshot, &facts);
+                Ok(snapshot)
             }
             Some(_) | None => self.snapshot(id, None).await,
         }
+    }
+
+    /// Says of those that are pending where they stand. They wait for others, so it takes more to know than their own rows.
+    async fn place_in_queue(&self, cluster: &ClusterName, snapshots: &mut [Snapshot]) -> Result<(), ServiceError> {
+        if snapshots.iter().all(|snapshot| snapshot.state != SnapshotState::Pending) {
+            return Ok(());
+        }
+        let Some(facts) = self.store.facts(cluster).await? else { return Ok(()) };
+        let pending = snapshots.iter_mut().filter(|snapshot| snapshot.state == SnapshotState::Pending);
+        pending.for_each(|snapshot| answers::place_in_queue(snapshot, &facts));
+        Ok(())
+    }
+
+    async fn answer(&self, row: SnapshotRow) -> Result<Snapshot, ServiceError> {
+        let cluster = row.cluster.clone();
+        let mut snapshot = answers::snapshot(row);
+        self.place_in_queue(&cluster, std::slice::from_mut(&mut snapshot)).await?;
+        Ok(snapshot)
     }
 
     pub(super) async fn snapshot_row(&self, id: SnapshotId) -> Result<SnapshotRow, ServiceError> {
@@ -86,12 +107,12 @@ impl Service {
     /// A snapshot, at once or when it has ended.
     pub async fn snapshot(&self, id: SnapshotId, wait: Option<Duration>) -> Result<Snapshot, ServiceError> {
         let row = self.snapshot_row(id).await?;
-        let (Some(wait), false) = (wait, row.facts.state.has_ended()) else { return Ok(answers::snapshot(row)) };
-        let cluster = row.cluster;
+        let (Some(wait), false) = (wait, row.facts.state.has_ended()) else { return self.answer(row).await };
+        let cluster = row.cluster.clone();
         let ended = |row: &SnapshotRow| row.facts.state.has_ended();
         let open = |facts: &Facts| facts.snapshot(id).is_some_and(|snapshot| !snapshot.state.has_ended());
         let row = self.wait_for(&cluster, wait.min(MAX_WAIT), open, ended, || self.snapshot_row(id)).await?;
-        Ok(answers::snapshot(row))
+        self.answer(row).await
     }
 
     /// Snapshots of a cluster, newest first.
@@ -108,8 +129,27 @@ impl Service {
         if rows.is_empty() {
             self.cluster(cluster).await?;
         }
-        let items = rows.into_iter().map(|row| answers::snapshot_line(row.cluster, row.facts, row.bytes)).collect();
+        let line = |row: SnapshotRow| answers::snapshot_line(row.cluster, row.facts, row.bytes);
+        let mut items: Vec<Snapshot> = rows.into_iter().map(line).collect();
+        self.place_in_queue(cluster, &mut items).await?;
         Ok(page(items, limit, |snapshot: &Snapshot| snapshot.id.to_string()))
+    }
+
+    /// Changes how long a snapshot may take.
+    pub async fn update_snapshot(
+        &self,
+        caller: &Caller,
+        id: SnapshotId,
+        request: &UpdateSnapshot,
+    ) -> Result<Snapshot, ServiceError> {
+        let row = self.snapshot_row(id).await?;
+        let Some(timeout) = request.timeout else { return self.answer(row).await };
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(1);
+        let occasion = self.occasion(caller);
+        let scope = Scope { snapshot: Some(id), request_id: caller.request_id.clone(), ..Scope::default() };
+        let rule = move |facts: &Facts| settings::update_snapshot(facts, &occasion, id, timeout_ms).map(Into::into);
+        self.transition(&row.cluster, scope, rule).await?;
+        self.snapshot(id, None).await
     }
 
     /// Aborts a snapshot.

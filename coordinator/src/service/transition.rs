@@ -140,8 +140,15 @@ impl Service {
         let restoring = facts.restore.as_ref().is_some_and(|restore| !restore.state.has_ended());
         // A deadline further away is found by the loop's ordinary look.
         let soon = facts.now.checked_add(LOOK_EVERY).unwrap_or(facts.now);
-        let due =
-            |s: &SnapshotFacts| matches!(s.state, SnapshotState::Pending | SnapshotState::Recording) && s.deadline_at <= soon;
+        let due = |s: &SnapshotFacts| match s.state {
+            SnapshotState::Pending => s.deadline_at <= soon || s.begins_at.is_some_and(|begins_at| begins_at <= soon),
+            SnapshotState::Recording => s.deadline_at <= soon,
+            SnapshotState::Committing
+            | SnapshotState::Committed
+            | SnapshotState::Aborted
+            | SnapshotState::Deleting
+            | SnapshotState::Deleted => false,
+        };
         if restoring || snapshots.iter().any(due) {
             self.wakes.deadlines.notify_one();
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use stillframe_api::waiting::UnderWay;
 use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName};
 
 use crate::decide::facts::{ClusterFacts, CollectionState, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
@@ -18,6 +19,10 @@ pub struct ClusterRow {
     pub live_members: u32,
     /// How many are lost.
     pub lost_members: u32,
+    /// The snapshots that take a slot.
+    pub under_way: Vec<UnderWay>,
+    /// How many snapshots wait.
+    pub pending: u32,
 }
 
 /// A member, with its lease.

@@ -328,13 +328,7 @@ async fn a_user_that_may_not_make_roles_serves_as_itself_and_one_that_owns_nothi
     execute(&mut admin, format!("GRANT {SERVING_ROLE} TO {server}")).await.expect("granted");
     let coordinator = start(config(url(&server))).await.expect("the other serves");
     let client = stillframe_api::Client::new(&format!("http://{}", coordinator.local_addr())).expect("a client");
-    let settings = stillframe_api::cluster::CreateCluster {
-        name: world.cluster.clone(),
-        min_members: 1,
-        snapshot_timeout: "30s".parse().expect("a duration"),
-        on_loss: stillframe_api::cluster::OnLoss::Halt,
-        archive_prefix: None,
-    };
+    let settings = stillframe_api::cluster::CreateCluster::new(world.cluster.clone(), 1);
     let made = client.create_cluster(&settings).await.expect("made");
     assert_eq!(made.phase, ClusterPhase::Forming);
     coordinator.stop().await;

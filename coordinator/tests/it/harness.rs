@@ -4,7 +4,7 @@ use std::{fmt::Debug, net::SocketAddr, time::Duration};
 
 use stillframe_api::{
     Client,
-    cluster::{Cluster, ClusterPhase, CreateCluster, OnLoss},
+    cluster::{Cluster, ClusterPhase, CreateCluster},
     snapshot::{ListSnapshots, Snapshot, SnapshotState, TakeSnapshot},
 };
 use stillframe_archive::{Archive, ArchiveUrl};
@@ -60,11 +60,8 @@ impl World {
 
     pub(crate) async fn create_cluster_with(&self, min_members: u32, change: impl FnOnce(&mut CreateCluster)) -> Cluster {
         let mut settings = CreateCluster {
-            name: self.cluster.clone(),
-            min_members,
             snapshot_timeout: "30s".parse().expect("a duration"),
-            on_loss: OnLoss::RestoreLatest,
-            archive_prefix: None,
+            ..CreateCluster::new(self.cluster.clone(), min_members)
         };
         change(&mut settings);
         self.client.create_cluster(&settings).await.expect("a cluster")

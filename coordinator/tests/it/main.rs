@@ -13,4 +13,5 @@ mod replicas;
 mod restores;
 mod retention;
 mod schedules;
+mod settings;
 mod snapshots;

@@ -64,11 +64,9 @@ impl World {
     pub async fn start(options: WorldOptions) -> Self {
         let mut world = Self::without_members(&options).await;
         let cluster = CreateCluster {
-            name: world.cluster.clone(),
-            min_members: u32::try_from(options.members.len()).expect("a few members"),
             snapshot_timeout: HumanDuration::from_millis(60_000),
             on_loss: options.on_loss,
-            archive_prefix: None,
+            ..CreateCluster::new(world.cluster.clone(), u32::try_from(options.members.len()).expect("a few members"))
         };
         world.client().create_cluster(&cluster).await.expect("the cluster is created");
         for name in &options.members {

@@ -10,11 +10,7 @@ use std::{
 
 use clap::Args;
 use stillframe_agent::{ClusterName, Coordinators, MemberName, NameError};
-use stillframe_api::{
-    Client, ClientError, HumanDuration,
-    cluster::{CreateCluster, OnLoss},
-    schedule::PutSchedule,
-};
+use stillframe_api::{Client, ClientError, HumanDuration, cluster::CreateCluster, schedule::PutSchedule};
 use stillframe_protocol::{Generation, name::ScheduleName};
 
 use crate::{Counts, member::Role};
@@ -252,11 +248,8 @@ pub async fn run(args: &JobArgs) -> Result<Counts, JobError> {
         None => ClusterName::new(format!("wordcount-{}-{}", unix_seconds(), std::process::id()))?,
     };
     let create = CreateCluster {
-        name: cluster.clone(),
-        min_members: 1 + args.splitters + args.counters,
         snapshot_timeout: HumanDuration::from_millis(30_000),
-        on_loss: OnLoss::RestoreLatest,
-        archive_prefix: None,
+        ..CreateCluster::new(cluster.clone(), 1 + args.splitters + args.counters)
     };
     let created = client.create_cluster(&create).await?;
     if created.generation != Generation::default() {

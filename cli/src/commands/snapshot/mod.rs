@@ -1,11 +1,13 @@
-//! `stillframe snapshot`: take, look at, abort and verify snapshots.
+//! `stillframe snapshot`: take, look at, change, abort and verify snapshots.
 
+pub mod queue;
 pub mod show;
 pub mod verify;
 
 use clap::Subcommand;
 use stillframe_api::{
     Client, HumanDuration,
+    settings::UpdateSnapshot,
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, SnapshotState, TakeSnapshot},
 };
 use stillframe_protocol::{ClusterName, SnapshotId};
@@ -67,6 +69,18 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
+    /// Change how long a snapshot that is pending or recording may take
+    Update {
+        /// The snapshot
+        #[arg(value_parser = parse::snapshot_id)]
+        snapshot: SnapshotId,
+        /// How long it may take, from when its recording began
+        #[arg(long, value_name = "DURATION")]
+        timeout: HumanDuration,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Abort a snapshot that hasn't ended
     Abort {
         /// The snapshot
@@ -119,6 +133,11 @@ pub async fn run(command: SnapshotCommand, out: &mut Output) -> Result<(), CliEr
             let client = api.client()?;
             let snapshot = client.snapshot(snapshot).await?;
             print(&client, snapshot, wait, out).await
+        }
+        SnapshotCommand::Update { snapshot, timeout, api } => {
+            let changes = UpdateSnapshot { timeout: Some(timeout) };
+            let snapshot = api.client()?.update_snapshot(snapshot, &changes).await?;
+            out.result(&snapshot, show::describe)
         }
         SnapshotCommand::Abort { snapshot, why, api } => {
             let snapshot = api.client()?.abort_snapshot(snapshot, &AbortSnapshot { why }).await?;

@@ -2,6 +2,7 @@
 
 use stillframe_api::snapshot::{Abort, MemberPhase, Snapshot, SnapshotMember, SnapshotState};
 
+use super::queue;
 use crate::{
     commands::restore::trigger,
     text::{bytes, dash, facts, table, time, time_or_dash, took},
@@ -11,7 +12,8 @@ use crate::{
 #[must_use]
 pub fn list(snapshots: &[Snapshot]) -> String {
     let rows = snapshots.iter().map(|snapshot| {
-        let reason = snapshot.abort.as_ref().map_or_else(String::new, |abort| format!(": {}", abort.reason));
+        let reason = snapshot.abort.as_ref().map(|abort| format!(": {}", abort.reason));
+        let reason = reason.or_else(|| queue::place(snapshot).map(|place| format!(": {place}"))).unwrap_or_default();
         [
             snapshot.id.to_string(),
             epoch(snapshot),
@@ -39,7 +41,9 @@ pub fn describe(snapshot: &Snapshot) -> String {
         ("aborted", abort.map(|abort| format!("{}: {}", abort.reason, abort.detail))),
         ("blame", abort.and_then(blame)),
         ("missing", abort.filter(|abort| !abort.missing.is_empty()).map(|abort| abort.missing.join("\n"))),
-        ("waits for", waits_for(snapshot)),
+        ("queue", queue::place(snapshot)),
+        ("waits for", queue::waits_for(snapshot).or_else(|| waits_for(snapshot))),
+        ("archive says", snapshot.archive_error.clone()),
         ("epoch", Some(epoch(snapshot))),
         ("generation", Some(snapshot.generation.to_string())),
         ("trigger", Some(trigger(&snapshot.trigger))),
@@ -48,6 +52,7 @@ pub fn describe(snapshot: &Snapshot) -> String {
         ("recording", snapshot.recording_at.map(time)),
         ("committing", snapshot.committing_at.map(time)),
         ("ended", snapshot.ended_at.map(time)),
+        ("timeout", snapshot.timeout.filter(|_| snapshot.ended_at.is_none()).map(|timeout| timeout.to_string())),
         ("deadline", snapshot.ended_at.is_none().then(|| time(snapshot.deadline_at))),
         ("bytes", Some(bytes(snapshot.bytes))),
         ("in flight", snapshot.messages_in_flight.map(|n| format!("{n} messages"))),
@@ -72,13 +77,20 @@ pub fn describe(snapshot: &Snapshot) -> String {
 #[must_use]
 pub fn how_far(snapshot: &Snapshot) -> String {
     match snapshot.state {
-        SnapshotState::Pending => "pending: waits until another snapshot has ended".to_owned(),
+        SnapshotState::Pending => {
+            let place = queue::place(snapshot).map_or_else(String::new, |place| format!(" ({place})"));
+            let what = queue::waits_for(snapshot).unwrap_or_else(|| "its turn".to_owned());
+            format!("pending{place}: waits for {what}")
+        }
         SnapshotState::Recording => {
             let reported = snapshot.members.iter().filter(|member| member.phase == MemberPhase::Reported).count();
             let waits = waits_for(snapshot).map_or_else(String::new, |who| format!("; waits for {who}"));
             format!("recording: {reported} of {} members have reported{waits}", snapshot.members.len())
         }
-        SnapshotState::Committing => "committing".to_owned(),
+        SnapshotState::Committing => match &snapshot.archive_error {
+            Some(error) => format!("committing, tried again and again: {error}"),
+            None => "committing".to_owned(),
+        },
         SnapshotState::Committed | SnapshotState::Aborted | SnapshotState::Deleting | SnapshotState::Deleted => {
             snapshot.state.to_string()
         }
@@ -101,12 +113,12 @@ fn waits_for(snapshot: &Snapshot) -> Option<String> {
 }
 
 fn blame(abort: &Abort) -> Option<String> {
-    match (&abort.member, &abort.channel) {
-        (Some(member), Some(channel)) => Some(format!("member {member}, channel {channel}")),
-        (Some(member), None) => Some(format!("member {member}")),
-        (None, Some(channel)) => Some(format!("channel {channel}")),
-        (None, None) => None,
-    }
+    let member = abort.member.as_ref().map(|member| format!("member {member}"));
+    let channel = abort.channel.as_ref().map(|channel| format!("channel {channel}"));
+    let missing = abort.messages_missing.map(|n| format!("{n} messages missing"));
+    let since = abort.since.filter(|_| member.is_some() || channel.is_some()).map(|since| format!("since {}", time(since)));
+    let parts: Vec<String> = [member, channel, missing, since].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn epoch(snapshot: &Snapshot) -> String {
@@ -153,17 +165,41 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_that_waits_shows_its_place_and_what_holds_it_up() {
+        let holder = json!({"snapshot": "01890a5d-ac96-774b-bcce-b302099a8058", "state": "committing", "since": "2026-01-02T03:04:07Z",
+                            "archive_error": "it is away"});
+        let snapshot = snapshot(json!({
+            "state": "pending", "epoch": null, "recording_at": null, "members": [], "position": 3,
+            "waits_for": {"kind": "archive", "held_by": [holder]}
+        }));
+        let far = how_far(&snapshot);
+        for says in ["(2 before it)", "b302099a8058, committing since 2026-01-02 03:04:07Z", "the archive says: it is away"] {
+            assert!(far.contains(says), "{far}");
+        }
+        assert!(describe(&snapshot).contains("waits for   the archive"), "{}", describe(&snapshot));
+        assert!(list(&[snapshot]).contains("pending: 2 before it"));
+    }
+
+    #[test]
+    fn a_snapshot_that_the_archive_holds_up_says_so() {
+        let snapshot =
+            snapshot(json!({"state": "committing", "committing_at": "2026-01-02T03:04:07Z", "archive_error": "it is away"}));
+        assert!(how_far(&snapshot).contains("it is away"));
+        assert!(describe(&snapshot).contains("it is away"));
+    }
+
+    #[test]
     fn an_aborted_snapshot_shows_reason_and_blame() {
         let snapshot = snapshot(json!({
             "state": "aborted", "ended_at": "2026-01-02T03:04:35Z",
             "abort": {"reason": "deadline_exceeded", "detail": "not done in 30 s", "member": "p2",
-                      "channel": {"from": "p1", "to": "p2"}, "missing": ["`p1 -> p2`: marker not seen for 28 s"]}
+                      "channel": {"from": "p1", "to": "p2"}, "since": "2026-01-02T03:04:07Z", "messages_missing": 3, "missing": ["`p1 -> p2`: marker not seen for 28 s"]}
         }));
         let text = describe(&snapshot);
         for says in [
             "aborted after 30.0 s",
             "deadline_exceeded: not done in 30 s",
-            "member p2, channel p1 -> p2",
+            "member p2, channel p1 -> p2, 3 messages missing, since 2026-01-02 03:04:07Z",
             "marker not seen for 28 s",
         ] {
             assert!(text.contains(says), "{says}: {text}");

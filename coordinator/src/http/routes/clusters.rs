@@ -11,6 +11,7 @@ use axum::{
 use stillframe_api::{
     Page, Problem,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
+    settings::UpdateCluster,
 };
 use stillframe_protocol::ClusterName;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,7 +25,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get)).routes(routes!(members))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update)).routes(routes!(members))
 }
 
 /// Creates a cluster. Asking again with the same settings is fine.
@@ -71,6 +72,24 @@ async fn list(State(service): State<Arc<Service>>, ApiQuery(query): ApiQuery<Pag
 )]
 async fn get(State(service): State<Arc<Service>>, ApiPath(cluster): ApiPath<ClusterName>) -> Result<Json<Cluster>, Failure> {
     Ok(Json(service.cluster(&cluster).await?))
+}
+
+/// Changes settings of a cluster. A field that is left out stays as it is; what changes applies at once, also to snapshots that wait.
+#[utoipa::path(
+    patch, path = "/clusters/{cluster}", operation_id = "update_cluster", tag = "clusters", request_body = UpdateCluster,
+    params(("cluster" = String, Path, description = "The cluster's name.")),
+    responses(
+        (status = 200, description = "The cluster as it is now.", body = Cluster),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn update(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiPath(cluster): ApiPath<ClusterName>,
+    ApiJson(changes): ApiJson<UpdateCluster>,
+) -> Result<Json<Cluster>, Failure> {
+    Ok(Json(service.update_cluster(&caller, &cluster, &changes).await?))
 }
 
 /// Lists a cluster's members by name.

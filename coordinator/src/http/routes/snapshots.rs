@@ -10,6 +10,7 @@ use axum::{
 };
 use stillframe_api::{
     HumanDuration, Page, Problem,
+    settings::UpdateSnapshot,
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
 };
 use stillframe_protocol::{ClusterName, SnapshotId};
@@ -18,13 +19,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     http::{
         error::Failure,
-        extract::{ApiPath, ApiQuery, OptionalJson},
+        extract::{ApiJson, ApiPath, ApiQuery, OptionalJson},
     },
     service::{Caller, Service},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new().routes(routes!(take, list)).routes(routes!(get)).routes(routes!(abort))
+    OpenApiRouter::new().routes(routes!(take, list)).routes(routes!(get, update)).routes(routes!(abort))
 }
 
 /// Asks for a snapshot, which is taken in the background: at once, or when those under way have ended.
@@ -79,6 +80,25 @@ async fn get(
     ApiQuery(query): ApiQuery<WaitQuery>,
 ) -> Result<Json<Snapshot>, Failure> {
     Ok(Json(service.snapshot(snapshot, query.wait.map(HumanDuration::get)).await?))
+}
+
+/// Changes how long a snapshot that is pending or recording may take.
+#[utoipa::path(
+    patch, path = "/snapshots/{snapshot}", operation_id = "update_snapshot", tag = "snapshots", request_body = UpdateSnapshot,
+    params(("snapshot" = String, Path, format = Uuid, description = "The snapshot's id.")),
+    responses(
+        (status = 200, description = "The snapshot as it is now.", body = Snapshot),
+        (status = 409, description = "It goes only forward now (`snapshot_ended`), or the new time is up already (`invalid_request`).", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn update(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiPath(snapshot): ApiPath<SnapshotId>,
+    ApiJson(changes): ApiJson<UpdateSnapshot>,
+) -> Result<Json<Snapshot>, Failure> {
+    Ok(Json(service.update_snapshot(&caller, snapshot, &changes).await?))
 }
 
 /// Aborts a snapshot that is pending or recording. One that is aborted already stays as it is.

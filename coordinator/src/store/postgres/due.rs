@@ -27,14 +27,21 @@ fn split<T>(rows: Vec<(T, f64)>) -> Due<T> {
     due
 }
 
-/// Clusters with something past its deadline.
+/// Clusters with something past its deadline, or with a snapshot that may begin once a pause is over.
 pub(super) async fn deadlines(pool: &PgPool) -> Result<Due<ClusterName>, StoreError> {
     let rows = sqlx::query!(
         r#"
         SELECT d.cluster AS "cluster!", extract(epoch FROM min(d.deadline_at) - clock_timestamp())::float8 AS "in_secs!"
           FROM (SELECT cluster, deadline_at FROM snapshots WHERE state IN ('pending', 'recording')
                 UNION ALL
-                SELECT cluster, deadline_at FROM restores WHERE state IN ('planned', 'preparing')) d
+                SELECT cluster, deadline_at FROM restores WHERE state IN ('planned', 'preparing')
+                UNION ALL
+                -- While no slot is free, the end of those under way lets it begin.
+                SELECT s.cluster, s.begins_at FROM snapshots s JOIN clusters c ON c.name = s.cluster
+                 WHERE s.state = 'pending' AND c.phase = 'running' AND c.min_pause_ms > 0
+                   AND c.max_concurrent > (SELECT count(*) FROM snapshots u
+                                            WHERE u.cluster = s.cluster AND u.state IN ('recording', 'committing'))) d
+         WHERE d.deadline_at IS NOT NULL
          GROUP BY d.cluster ORDER BY 2 LIMIT $1
         "#,
         BATCH,

@@ -42,7 +42,7 @@ pub(super) async fn read(
                FROM snapshots s
               WHERE s.cluster = c.name AND (s.state IN ('pending', 'recording', 'committing') OR s.id = $2)) AS "snapshots!",
             (SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.epoch), '[]')
-               FROM (SELECT e.id, e.epoch, e.state IN ('committed', 'deleting', 'deleted') AND e.abort IS NULL AS committed FROM snapshots e
+               FROM (SELECT e.id, e.epoch, e.state IN ('committed', 'deleting', 'deleted') AND e.abort IS NULL AS committed, e.recording_at FROM snapshots e
                       WHERE e.cluster = c.name AND e.epoch IS NOT NULL AND e.ended_at IS NOT NULL ORDER BY e.epoch DESC LIMIT 16) o) AS "outcomes!",
             (SELECT to_jsonb(r) FROM restores r
               WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming')) AS restore,

@@ -38,6 +38,11 @@ pub(super) async fn cluster(pool: &PgPool, cluster: &ClusterName) -> Result<Opti
     let row = sqlx::query_scalar!(
         r#"
         SELECT to_jsonb(c) || jsonb_build_object(
+                   'under_way', (SELECT coalesce(jsonb_agg(jsonb_build_object('snapshot', s.id, 'state', s.state,
+                                            'since', CASE s.state WHEN 'recording' THEN s.recording_at ELSE s.committing_at END,
+                                            'archive_error', s.archive_error) ORDER BY s.epoch), '[]')
+                                   FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
+                   'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
                    'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
                    'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded')) AS "c!"
           FROM clusters c WHERE c.name = $1
@@ -52,6 +57,11 @@ pub(super) async fn clusters(pool: &PgPool, after: Option<&str>, limit: u32) -> 
     let rows = sqlx::query_scalar!(
         r#"
         SELECT to_jsonb(c) || jsonb_build_object(
+                   'under_way', (SELECT coalesce(jsonb_agg(jsonb_build_object('snapshot', s.id, 'state', s.state,
+                                            'since', CASE s.state WHEN 'recording' THEN s.recording_at ELSE s.committing_at END,
+                                            'archive_error', s.archive_error) ORDER BY s.epoch), '[]')
+                                   FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
+                   'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
                    'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
                    'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded')) AS "c!"
           FROM clusters c WHERE $1::text IS NULL OR c.name > $1 ORDER BY c.name LIMIT $2

@@ -24,8 +24,9 @@ pub(super) async fn transact(
     request_id: Option<&str>,
 ) -> Result<Option<Timestamp>, StoreError> {
     let next = &decision.next;
-    // Only snapshots and the cluster's own row.
-    if before.members != next.members
+    // Only snapshots and the cluster's own row, without its settings.
+    if before.cluster.settings() != next.cluster.settings()
+        || before.members != next.members
         || before.restore != next.restore
         || before.schedule != next.schedule
         || before.kept != next.kept
@@ -55,27 +56,30 @@ pub(super) async fn transact(
                  WHERE c.name = $1 AND c.version = $3
                 RETURNING c.name
             ), made AS (
-                INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, inline_limit, view,
-                                       view_members, created_at, recording_at, committing_at, ended_at, deadline_at, messages_in_flight,
-                                       sweep_at)
+                INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, own_timeout, inline_limit,
+                                       view, view_members, created_at, begins_at, recording_at, committing_at, ended_at, deadline_at,
+                                       messages_in_flight, sweep_at)
                 SELECT s.id, guard.name, s.epoch, s.generation, s.state, nullif(s.abort, 'null'), s.trigger, s.labels, s.timeout_ms,
-                       s.inline_limit, s.view, s.view_members, s.created_at, s.recording_at, s.committing_at, s.ended_at, s.deadline_at,
-                       s.messages_in_flight, s.sweep_at
+                       s.own_timeout, s.inline_limit, s.view, s.view_members, s.created_at, s.begins_at, s.recording_at, s.committing_at,
+                       s.ended_at, s.deadline_at, s.messages_in_flight, s.sweep_at
                   FROM guard, jsonb_to_recordset($4) AS s(
                        id uuid, epoch bigint, generation bigint, state text, abort jsonb, trigger jsonb, labels jsonb, timeout_ms bigint,
-                       inline_limit bigint, view jsonb, view_members integer, created_at timestamptz, recording_at timestamptz,
-                       committing_at timestamptz, ended_at timestamptz, deadline_at timestamptz, messages_in_flight bigint,
-                       sweep_at timestamptz)
+                       own_timeout boolean, inline_limit bigint, view jsonb, view_members integer, created_at timestamptz,
+                       begins_at timestamptz, recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
+                       deadline_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
             ), changed AS (
                 UPDATE snapshots s SET
                     state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation,
-                    inline_limit = n.inline_limit, view = coalesce(n.view, s.view), view_members = n.view_members,
-                    recording_at = n.recording_at, committing_at = n.committing_at, ended_at = n.ended_at,
-                    messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at, sweeps = n.sweeps
+                    timeout_ms = n.timeout_ms, own_timeout = n.own_timeout, inline_limit = n.inline_limit,
+                    view = coalesce(n.view, s.view), view_members = n.view_members, begins_at = n.begins_at,
+                    recording_at = n.recording_at, committing_at = n.committing_at, ended_at = n.ended_at, deadline_at = n.deadline_at,
+                    archive_error = n.archive_error, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at,
+                    sweeps = n.sweeps
                   FROM guard, jsonb_to_recordset($5) AS n(
-                       id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, inline_limit bigint, view jsonb,
-                       view_members integer, recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
-                       messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
+                       id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, timeout_ms bigint,
+                       own_timeout boolean, inline_limit bigint, view jsonb, view_members integer, begins_at timestamptz,
+                       recording_at timestamptz, committing_at timestamptz, ended_at timestamptz, deadline_at timestamptz,
+                       archive_error text, messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
                  WHERE s.id = n.id AND s.state = n.was
                 RETURNING s.id
             ), inserted AS (

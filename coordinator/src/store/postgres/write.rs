@@ -117,14 +117,17 @@ async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before:
 async fn insert_snapshots(connection: &mut PgConnection, cluster: &ClusterName, new: &[&SnapshotFacts]) -> Result<(), Stop> {
     sqlx::query!(
         r#"
-        INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, inline_limit, view, view_members,
-                               created_at, recording_at, committing_at, ended_at, deadline_at, messages_in_flight, sweep_at)
-        SELECT s.id, $1, s.epoch, s.generation, s.state, nullif(s.abort, 'null'), s.trigger, s.labels, s.timeout_ms, s.inline_limit, s.view,
-               s.view_members, s.created_at, s.recording_at, s.committing_at, s.ended_at, s.deadline_at, s.messages_in_flight, s.sweep_at
+        INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, own_timeout, inline_limit, view,
+                               view_members, created_at, begins_at, recording_at, committing_at, ended_at, deadline_at, messages_in_flight,
+                               sweep_at)
+        SELECT s.id, $1, s.epoch, s.generation, s.state, nullif(s.abort, 'null'), s.trigger, s.labels, s.timeout_ms, s.own_timeout,
+               s.inline_limit, s.view, s.view_members, s.created_at, s.begins_at, s.recording_at, s.committing_at, s.ended_at, s.deadline_at,
+               s.messages_in_flight, s.sweep_at
           FROM jsonb_to_recordset($2) AS s(id uuid, epoch bigint, generation bigint, state text, abort jsonb, trigger jsonb, labels jsonb,
-                                           timeout_ms bigint, inline_limit bigint, view jsonb, view_members integer, created_at timestamptz,
-                                           recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
-                                           deadline_at timestamptz, messages_in_flight bigint, sweep_at timestamptz)
+                                           timeout_ms bigint, own_timeout boolean, inline_limit bigint, view jsonb, view_members integer,
+                                           created_at timestamptz, begins_at timestamptz, recording_at timestamptz,
+                                           committing_at timestamptz, ended_at timestamptz, deadline_at timestamptz,
+                                           messages_in_flight bigint, sweep_at timestamptz)
         "#,
         cluster.as_str(),
         to_json(&new)?,
@@ -156,12 +159,15 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[Change<'_>])
     let done = sqlx::query!(
         r#"
         UPDATE snapshots s SET
-            state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation, inline_limit = n.inline_limit,
-            view = coalesce(n.view, s.view), view_members = n.view_members, recording_at = n.recording_at, committing_at = n.committing_at,
-            ended_at = n.ended_at, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at, sweeps = n.sweeps
-          FROM jsonb_to_recordset($1) AS n(id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, inline_limit bigint,
-                                           view jsonb, view_members integer, recording_at timestamptz, committing_at timestamptz,
-                                           ended_at timestamptz, messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
+            state = n.state, abort = nullif(n.abort, 'null'), epoch = n.epoch, generation = n.generation, timeout_ms = n.timeout_ms,
+            own_timeout = n.own_timeout, inline_limit = n.inline_limit, view = coalesce(n.view, s.view), view_members = n.view_members,
+            begins_at = n.begins_at, recording_at = n.recording_at, committing_at = n.committing_at, ended_at = n.ended_at,
+            deadline_at = n.deadline_at, archive_error = n.archive_error, messages_in_flight = n.messages_in_flight, sweep_at = n.sweep_at,
+            sweeps = n.sweeps
+          FROM jsonb_to_recordset($1) AS n(id uuid, was text, state text, abort jsonb, epoch bigint, generation bigint, timeout_ms bigint,
+                                           own_timeout boolean, inline_limit bigint, view jsonb, view_members integer,
+                                           begins_at timestamptz, recording_at timestamptz, committing_at timestamptz, ended_at timestamptz,
+                                           deadline_at timestamptz, archive_error text, messages_in_flight bigint, sweep_at timestamptz, sweeps integer)
          WHERE s.id = n.id AND s.state = n.was
         "#,
         rows,
@@ -255,9 +261,13 @@ async fn finish(
         UPDATE clusters c SET
             phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
             epoch = n.epoch, revision = n.revision, version = n.version, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
-            latest_committed = n.latest_committed, retention = nullif(n.retention, 'null')
+            latest_committed = n.latest_committed, min_members = n.min_members, snapshot_timeout_ms = n.snapshot_timeout_ms,
+            on_loss = n.on_loss, max_concurrent = n.max_concurrent, min_pause_ms = n.min_pause_ms,
+            retention = nullif(n.retention, 'null')
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
-                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid, retention jsonb)
+                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid,
+                                        min_members integer, snapshot_timeout_ms bigint, on_loss text, max_concurrent integer,
+                                        min_pause_ms bigint, retention jsonb)
          WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
@@ -299,7 +309,8 @@ pub(super) async fn create_cluster(
             let made = sqlx::query!(
                 r#"
                 WITH made AS (
-                    INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix) VALUES ($1, $2, $3, $4, $5)
+                    INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms)
+                    VALUES ($1, $2, $3, $4, $5, $8, $9)
                     ON CONFLICT (name) DO NOTHING RETURNING name
                 ), line AS (
                     INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
@@ -314,6 +325,8 @@ pub(super) async fn create_cluster(
                 settings.archive_prefix,
                 to_json(&settings)?,
                 request_id,
+                i32::try_from(settings.max_concurrent).unwrap_or(i32::MAX),
+                bigint(settings.min_pause.as_millis()),
             )
             .fetch_optional(&mut *connection)
             .await?;

@@ -1,0 +1,103 @@
+//! Changing what a cluster, or a snapshot that is being taken, goes by, while it does.
+
+use serde_json::{Map, Value, json};
+use stillframe_api::{cluster::OnLoss, snapshot::SnapshotState};
+use stillframe_protocol::SnapshotId;
+
+use super::{
+    Decision, Draft, Facts, Occasion, Refusal,
+    queue::{after, before},
+};
+
+/// Settings of a cluster to change; what is left out stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// How many members must have registered before it runs.
+    pub min_members: Option<u32>,
+    /// How long a snapshot may take, in milliseconds.
+    pub snapshot_timeout_ms: Option<u64>,
+    /// What happens when a member is lost.
+    pub on_loss: Option<OnLoss>,
+    /// How many snapshots may be recording or committing at once.
+    pub max_concurrent: Option<u32>,
+    /// The least time between the beginnings of two snapshots, in milliseconds.
+    pub min_pause_ms: Option<u64>,
+}
+
+/// Sets one field, and notes what it was and what it is.
+fn change<T: Copy + PartialEq + Into<Value>>(
+    field: &mut T,
+    to: Option<T>,
+    name: &str,
+    notes: &mut (Map<String, Value>, Map<String, Value>),
+) {
+    if let Some(to) = to.filter(|to| to != field) {
+        notes.0.insert(name.to_owned(), (*field).into());
+        notes.1.insert(name.to_owned(), to.into());
+        *field = to;
+    }
+}
+
+/// Changes settings of a cluster. What follows from them follows at once: those that wait may begin, a forming cluster may run, a halted one may
+/// go back.
+#[must_use]
+pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> Decision {
+    let mut draft = Draft::new(facts, occasion);
+    let mut notes = (Map::new(), Map::new());
+    let cluster = &mut draft.next.cluster;
+    change(&mut cluster.min_members, changes.min_members, "min_members", &mut notes);
+    change(&mut cluster.snapshot_timeout_ms, changes.snapshot_timeout_ms, "snapshot_timeout_ms", &mut notes);
+    change(&mut cluster.max_concurrent, changes.max_concurrent, "max_concurrent", &mut notes);
+    change(&mut cluster.min_pause_ms, changes.min_pause_ms, "min_pause_ms", &mut notes);
+    if let Some(on_loss) = changes.on_loss.filter(|on_loss| *on_loss != cluster.on_loss) {
+        notes.0.insert("on_loss".to_owned(), json!(cluster.on_loss));
+        notes.1.insert("on_loss".to_owned(), json!(on_loss));
+        cluster.on_loss = on_loss;
+    }
+    let (was, is) = notes;
+    if is.is_empty() {
+        return Decision::nothing(facts);
+    }
+    let (name, timeout_ms) = (cluster.name.clone(), cluster.snapshot_timeout_ms);
+    draft.audit("cluster.updated", name, json!({ "before": was, "after": is }));
+    let waiting = |s: &&mut super::facts::SnapshotFacts| s.state == SnapshotState::Pending && !s.own_timeout;
+    for snapshot in draft.next.snapshots.iter_mut().filter(waiting) {
+        snapshot.deadline_at = after(before(snapshot.deadline_at, snapshot.timeout_ms), timeout_ms);
+        snapshot.timeout_ms = timeout_ms;
+    }
+    draft.decide()
+}
+
+/// Changes how long a snapshot that is pending or recording may take: from when recording began, or from when it could have begun.
+///
+/// # Errors
+/// When there is no such snapshot, it can't be aborted any more, or the new time is up already.
+pub fn update_snapshot(facts: &Facts, occasion: &Occasion, id: SnapshotId, timeout_ms: u64) -> Result<Decision, Refusal> {
+    let Some(snapshot) = facts.snapshot(id) else {
+        return Err(Refusal::UnknownSnapshot { cluster: facts.cluster.name.clone(), snapshot: id });
+    };
+    match snapshot.state {
+        SnapshotState::Pending | SnapshotState::Recording => {}
+        state @ (SnapshotState::Committing
+        | SnapshotState::Committed
+        | SnapshotState::Aborted
+        | SnapshotState::Deleting
+        | SnapshotState::Deleted) => return Err(Refusal::SnapshotUnchangeable { snapshot: id, state }),
+    }
+    let was = snapshot.timeout_ms;
+    let since = snapshot.recording_at.unwrap_or_else(|| before(snapshot.deadline_at, was));
+    let deadline = after(since, timeout_ms);
+    if deadline <= facts.now {
+        return Err(Refusal::TimeIsUp { snapshot: id, state: snapshot.state, since, timeout_ms });
+    }
+    if was == timeout_ms && snapshot.deadline_at == deadline && snapshot.own_timeout {
+        return Ok(Decision::nothing(facts));
+    }
+    let mut draft = Draft::new(facts, occasion);
+    if let Some(snapshot) = draft.snapshot_mut(id) {
+        (snapshot.timeout_ms, snapshot.deadline_at, snapshot.own_timeout) = (timeout_ms, deadline, true);
+    }
+    let detail = json!({ "before": { "timeout_ms": was }, "after": { "timeout_ms": timeout_ms, "deadline_at": deadline } });
+    draft.audit("snapshot.updated", id, detail);
+    Ok(draft.decide())
+}
