@@ -14,11 +14,12 @@ use std::{
 };
 
 use stillframe_api::{
-    agent::{PartReport, ReportEvent},
+    agent::{PartReport, ReportEvent, Upload},
     snapshot::AbortReason,
 };
 use stillframe_archive::{
     Archive, ArchiveError, ArchiveUrl, ChannelRecord, EncodedObject, ObjectEntry, ObjectKey, ObjectWriter, Role, StoreOptions,
+    UploadLog,
 };
 use stillframe_protocol::{Epoch, Generation, PartCounters, SnapshotId};
 use tokio::sync::OnceCell;
@@ -211,7 +212,8 @@ async fn store(job: PartJob, reporter: &Reporter, door: &ArchiveDoor) -> Result<
         let key = ObjectKey::part_key(&reporter.cluster, snapshot, &reporter.member, reporter.incarnation, role);
         let (entry, to_put) = object.into_entry(role, inline_limit, key);
         if let Some((key, object)) = to_put {
-            put(door, &key, &object, &deadline).await.map_err(Failure::Store)?;
+            let told = Told { reporter, snapshot, deadline: &deadline };
+            put(door, &key, &object, &told).await.map_err(Failure::Store)?;
         }
         objects.push(entry);
     }
@@ -239,11 +241,35 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-async fn put(door: &ArchiveDoor, key: &ObjectKey, object: &EncodedObject, deadline: &Deadline) -> Result<(), ArchiveError> {
-    let mut patience = Patience::until(deadline.clone());
+/// The coordinator is told of uploads in pieces: should this process die in the middle of one, it is aborted all the same.
+struct Told<'a> {
+    reporter: &'a Reporter,
+    snapshot: SnapshotId,
+    deadline: &'a Deadline,
+}
+
+impl Told<'_> {
+    fn upload(&self, key: &ObjectKey, upload: &str) -> Upload {
+        Upload { snapshot: self.snapshot, key: key.clone(), upload: upload.to_owned() }
+    }
+}
+
+impl UploadLog for Told<'_> {
+    async fn begun(&self, key: &ObjectKey, upload: &str) -> bool {
+        let event = ReportEvent::UploadBegun(self.upload(key, upload));
+        self.reporter.report(event, Some(self.deadline)).await == Reported::Accepted
+    }
+
+    async fn ended(&self, key: &ObjectKey, upload: &str) {
+        self.reporter.mention(ReportEvent::UploadEnded(self.upload(key, upload))).await;
+    }
+}
+
+async fn put(door: &ArchiveDoor, key: &ObjectKey, object: &EncodedObject, told: &Told<'_>) -> Result<(), ArchiveError> {
+    let mut patience = Patience::until(told.deadline.clone());
     loop {
         let result = match door.open().await {
-            Ok(archive) => archive.put(key, object).await,
+            Ok(archive) => archive.put_logged(key, object, told).await,
             Err(error) => Err(error),
         };
         match result {

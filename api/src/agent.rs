@@ -4,7 +4,7 @@
 //! Reports go the other way and are idempotent.
 
 use serde::{Deserialize, Serialize};
-use stillframe_archive::ObjectEntry;
+use stillframe_archive::{ObjectEntry, ObjectKey};
 use stillframe_protocol::{
     ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, Received, Recorded, RestoreId, Sent, SnapshotId,
 };
@@ -256,6 +256,11 @@ pub enum ReportEvent {
         /// The channel to blame.
         channel: Option<Channel>,
     },
+    /// An upload in pieces was begun, and nothing was sent yet. It is kept until it has ended, so that it can be aborted when the member is
+    /// gone. When the answer isn't `relevant`, the member aborts it.
+    UploadBegun(Upload),
+    /// An upload in pieces was completed or aborted.
+    UploadEnded(Upload),
     /// The part of a restore is loaded and verified.
     Prepared {
         /// The restore.
@@ -284,6 +289,22 @@ pub enum ReportEvent {
         #[schema(value_type = u64)]
         generation: Generation,
     },
+}
+
+/// The longest id of an upload, in bytes.
+pub const MAX_UPLOAD_BYTES: usize = 1024;
+
+/// An upload in pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upload {
+    /// The snapshot that the object is a part of.
+    #[schema(value_type = String, format = Uuid)]
+    pub snapshot: SnapshotId,
+    /// The object's key.
+    #[schema(value_type = String)]
+    pub key: ObjectKey,
+    /// The store's id of the upload, 1 to 1024 bytes.
+    pub upload: String,
 }
 
 /// A complete part.

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path as StorePath};
+use object_store::{ObjectStore, ObjectStoreExt, multipart::MultipartStore, path::Path as StorePath};
 use serde::{Deserialize, Serialize};
 use stillframe_protocol::{ClusterName, SnapshotId};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::{
     key::{self, ObjectKey},
     location::ArchiveUrl,
     manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError},
-    store::{self, StoreOptions},
+    store::{self, Opened, StoreOptions},
 };
 
 /// The number of the archive's format, in `format.json` and in every manifest.
@@ -34,6 +34,8 @@ pub struct Archive {
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The same store, where its uploads in pieces have ids that others can abort them by: a bucket's have, a directory's haven't.
+    pub(crate) uploads: Option<Arc<dyn MultipartStore>>,
     pub(crate) url: ArchiveUrl,
     pub(crate) id: Uuid,
     pub(crate) spill_dir: PathBuf,
@@ -91,9 +93,9 @@ impl Archive {
         {
             return Err(not_an_archive(url, "no such directory"));
         }
-        let store = store::open(url, options).await?;
-        match read_format(&*store, url).await? {
-            Some(id) => Ok(Self::new(store, url, id, options)),
+        let opened = store::open(url, options).await?;
+        match read_format(&*opened.store, url).await? {
+            Some(id) => Ok(Self::new(opened, url, id, options)),
             None => Err(not_an_archive(url, "none")),
         }
     }
@@ -104,12 +106,13 @@ impl Archive {
     /// # Errors
     /// As [`Archive::open_or_create`].
     pub async fn with_store(store: Arc<dyn ObjectStore>, url: &ArchiveUrl) -> Result<Self, ArchiveError> {
-        Self::create_on(store, url, &StoreOptions::default()).await
+        Self::create_on(Opened { store, uploads: None }, url, &StoreOptions::default()).await
     }
 
-    async fn create_on(store: Arc<dyn ObjectStore>, url: &ArchiveUrl, options: &StoreOptions) -> Result<Self, ArchiveError> {
-        if let Some(id) = read_format(&*store, url).await? {
-            return Ok(Self::new(store, url, id, options));
+    async fn create_on(opened: Opened, url: &ArchiveUrl, options: &StoreOptions) -> Result<Self, ArchiveError> {
+        let store = &opened.store;
+        if let Some(id) = read_format(&**store, url).await? {
+            return Ok(Self::new(opened, url, id, options));
         }
         let format = Format { format: FORMAT.into(), archive: Uuid::now_v7() };
         let mut json = serde_json::to_vec(&format).map_err(|error| unusable(url, error))?;
@@ -125,17 +128,17 @@ impl Archive {
             },
         };
         // What counts is what is there now: another coordinator may have been first, or an answer got lost.
-        match (read_format(&*store, url).await, failed) {
-            (Ok(Some(id)), _) => Ok(Self::new(store, url, id, options)),
+        match (read_format(&**store, url).await, failed) {
+            (Ok(Some(id)), _) => Ok(Self::new(opened, url, id, options)),
             (_, Some(error)) => Err(store_error(url, error)),
             (Ok(None), None) => Err(not_an_archive(url, "none, though it was just written")),
             (Err(error), None) => Err(error),
         }
     }
 
-    fn new(store: Arc<dyn ObjectStore>, url: &ArchiveUrl, id: Uuid, options: &StoreOptions) -> Self {
+    fn new(opened: Opened, url: &ArchiveUrl, id: Uuid, options: &StoreOptions) -> Self {
         let spill_dir = options.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
-        Self { inner: Arc::new(Inner { store, url: url.clone(), id, spill_dir }) }
+        Self { inner: Arc::new(Inner { store: opened.store, uploads: opened.uploads, url: url.clone(), id, spill_dir }) }
     }
 
     /// The archive's id, from its `format.json`: the same for everyone who opens it.

@@ -50,6 +50,12 @@ pub enum ArchiveError {
         /// What is there.
         found: String,
     },
+    /// Nobody wants the object any more, or nobody could be told that it is uploaded. Nothing was written.
+    #[error("{key} is not uploaded: what it belongs to is over, or the coordinator can't be told of the upload")]
+    Unwanted {
+        /// The key.
+        key: String,
+    },
     /// A manifest that can't be read.
     #[error("{key} is not a manifest: {source}")]
     Manifest {
@@ -175,6 +181,7 @@ impl ArchiveError {
             | Self::NoCredentials { .. }
             | Self::Unusable { .. }
             | Self::Location(_)
+            | Self::Unwanted { .. }
             | Self::Spill { .. } => false,
         }
     }

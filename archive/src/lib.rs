@@ -5,6 +5,7 @@
 //! | where an archive is, and how its store is opened | [`location`], [`store`] |
 //! | opening, reading and listing an archive | [`archive`] |
 //! | writing once, and resolving a lost answer by reading back | [`put`] |
+//! | uploads in pieces, and who is told of them | [`upload`] |
 //! | fetching, with length and digest checked first | [`get`] |
 //! | what objects are called | [`key`] |
 //! | what a manifest says of an object | [`object`], [`digest`] |
@@ -33,6 +34,7 @@ pub mod pace;
 pub mod plain;
 pub mod put;
 pub mod store;
+pub mod upload;
 pub mod verify;
 
 pub use archive::{Archive, FORMAT};
@@ -48,4 +50,5 @@ pub use object::{Encoding, ObjectEntry, Place, Role};
 pub use pace::Pace;
 pub use plain::PlainObject;
 pub use store::{Credentials, StoreOptions};
+pub use upload::UploadLog;
 pub use verify::{Problem, VerifiedSnapshot, VerifyError, check_part};

@@ -1,10 +1,7 @@
 //! Writing once. No key is ever written with other bytes, and an unknown outcome is never a failure: it is resolved by reading back.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutPayload};
-use tokio::task::JoinSet;
+use object_store::{PutMode, PutPayload};
 
 use crate::{
     archive::{Archive, store_error},
@@ -13,6 +10,7 @@ use crate::{
     error::{ArchiveError, StoreFailure},
     key::ObjectKey,
     manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestDigest, ManifestError},
+    upload::{Upload, UploadLog},
 };
 
 /// Objects up to this many bytes are put in one request, longer ones in pieces of this size.
@@ -23,9 +21,6 @@ const MAX_PIECES: u64 = 9_000;
 
 /// Pieces of one object under way at once: three of them are all the memory that an upload takes.
 const PIECES_IN_FLIGHT: usize = 3;
-
-/// How long an upload that is given up waits for the pieces under way before it is aborted.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a put is done again here after its answer was lost and nothing was found. The client below has its own retries for answers that
 /// say "not now"; whoever calls has the long ones, with a deadline.
@@ -46,8 +41,16 @@ impl Archive {
     /// [`ArchiveError::Conflict`] when the key holds other bytes; [`ArchiveError::Unreachable`] when the outcome is unknown (put again);
     /// [`ArchiveError::Denied`], [`ArchiveError::Spill`].
     pub async fn put(&self, key: &ObjectKey, object: &EncodedObject) -> Result<(), ArchiveError> {
+        self.put_logged(key, object, &()).await
+    }
+
+    /// As [`Archive::put`]; who is to know of an upload in pieces is told of it before the first piece goes, and once it has ended.
+    ///
+    /// # Errors
+    /// As [`Archive::put`]; [`ArchiveError::Unwanted`] when the log says that the object isn't wanted.
+    pub async fn put_logged(&self, key: &ObjectKey, object: &EncodedObject, log: &impl UploadLog) -> Result<(), ArchiveError> {
         if object.bytes() > PIECE_BYTES {
-            return self.put_in_pieces(key, object).await;
+            return self.put_in_pieces(key, object, log).await;
         }
         let bytes = self.read_piece(object, 0, PIECE_BYTES).await?;
         self.put_once(key, bytes, object.digest()).await
@@ -113,7 +116,7 @@ impl Archive {
         }
     }
 
-    async fn put_in_pieces(&self, key: &ObjectKey, object: &EncodedObject) -> Result<(), ArchiveError> {
+    async fn put_in_pieces(&self, key: &ObjectKey, object: &EncodedObject, log: &impl UploadLog) -> Result<(), ArchiveError> {
         self.check_directory().await?;
         // An upload in pieces can't be made conditional, so look first.
         match self.found(key, object.bytes(), object.digest()).await? {
@@ -121,58 +124,46 @@ impl Archive {
             Found::Other(found) => return Err(conflict(key, object.digest(), found)),
             Found::Nothing => {}
         }
-        let upload = self.inner.store.put_multipart(&key.path()).await.map_err(|error| self.put_error(error))?;
-        let mut upload = Upload { upload: Some(upload), pieces: JoinSet::new() };
-        let failed = match self.send_pieces(&mut upload, object).await {
-            Ok(()) => {
-                upload.completed();
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        // The answer to the completion may have been lost, so what is there decides.
-        let found = self.found(key, object.bytes(), object.digest()).await;
-        match found {
-            Ok(Found::Same) => {
-                upload.completed();
-                Ok(())
-            }
-            Ok(Found::Other(found)) => {
-                upload.abort().await;
-                Err(conflict(key, object.digest(), found))
-            }
-            Ok(Found::Nothing) | Err(_) => {
-                upload.abort().await;
-                Err(failed)
-            }
+        let mut upload = Upload::begin(self, key).await.map_err(|error| self.put_error(error))?;
+        let id = upload.id();
+        if let Some(id) = &id
+            && !log.begun(key, id).await
+        {
+            upload.abort().await;
+            return Err(ArchiveError::Unwanted { key: key.to_string() });
         }
+        let sent = self.send_pieces(&mut upload, object).await;
+        // The answer to the completion may have been lost, so what is there decides.
+        let found = match &sent {
+            Ok(()) => Ok(Found::Same),
+            Err(_) => self.found(key, object.bytes(), object.digest()).await,
+        };
+        let (is_over, outcome) = match (found, sent) {
+            (Ok(Found::Same), _) | (_, Ok(())) => {
+                upload.over();
+                (true, Ok(()))
+            }
+            (Ok(Found::Other(found)), Err(_)) => (upload.abort().await, Err(conflict(key, object.digest(), found))),
+            (Ok(Found::Nothing) | Err(_), Err(failed)) => (upload.abort().await, Err(failed)),
+        };
+        if let Some(id) = id.filter(|_| is_over) {
+            log.ended(key, &id).await;
+        }
+        outcome
     }
 
     async fn send_pieces(&self, upload: &mut Upload, object: &EncodedObject) -> Result<(), ArchiveError> {
-        let Upload { upload: Some(upload), pieces } = upload else { return Ok(()) };
         let piece = PIECE_BYTES.max(object.bytes().div_ceil(MAX_PIECES));
         let mut offset = 0;
         while offset < object.bytes() {
-            if pieces.len() >= PIECES_IN_FLIGHT {
-                self.piece_done(pieces.join_next().await)?;
+            if upload.under_way() >= PIECES_IN_FLIGHT {
+                upload.arrived().await.map_err(|error| self.put_error(error))?;
             }
             let bytes = self.read_piece(object, offset, piece).await?;
             offset += bytes.len() as u64;
-            pieces.spawn(upload.put_part(bytes.into()));
+            upload.send(bytes);
         }
-        while !pieces.is_empty() {
-            self.piece_done(pieces.join_next().await)?;
-        }
-        upload.complete().await.map_err(|error| self.put_error(error))?;
-        Ok(())
-    }
-
-    fn piece_done(&self, joined: Option<Result<object_store::Result<()>, tokio::task::JoinError>>) -> Result<(), ArchiveError> {
-        match joined {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(self.put_error(error)),
-            Some(Err(error)) => Err(store_error(self.url(), error.into())),
-        }
+        upload.complete().await.map_err(|error| self.put_error(error))
     }
 
     /// Up to `length` bytes of an object; an error when its temporary file holds fewer than it should.
@@ -222,43 +213,4 @@ impl Archive {
 
 fn conflict(key: &ObjectKey, expected: Digest, found: String) -> ArchiveError {
     ArchiveError::Conflict { key: key.to_string(), expected: expected.to_string(), found }
-}
-
-/// An upload in pieces that has to be completed or aborted: S3 keeps, and bills, the pieces of one that is merely dropped.
-struct Upload {
-    /// Nothing once it is completed.
-    upload: Option<Box<dyn MultipartUpload>>,
-    /// The pieces under way.
-    pieces: JoinSet<object_store::Result<()>>,
-}
-
-impl Upload {
-    fn completed(mut self) {
-        self.upload = None;
-    }
-
-    /// Best effort: what the store can't be told now, the sweep of unfinished uploads gets later.
-    async fn abort(mut self) {
-        let Some(mut upload) = self.upload.take() else { return };
-        // A piece that arrives after the abort would stay, so those under way come first; but not for ever.
-        let drained = async { while self.pieces.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            self.pieces.shutdown().await;
-        }
-        if let Err(error) = upload.abort().await {
-            tracing::warn!(%error, "an unfinished upload couldn't be aborted; its pieces stay in the store until they are swept");
-        }
-    }
-}
-
-impl Drop for Upload {
-    /// The caller was cancelled in the middle: abort behind its back.
-    fn drop(&mut self) {
-        if let Some(upload) = self.upload.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let pieces = std::mem::take(&mut self.pieces);
-            runtime.spawn(Self { upload: Some(upload), pieces }.abort());
-        }
-    }
 }

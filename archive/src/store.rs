@@ -6,6 +6,7 @@ use object_store::{
     BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     local::LocalFileSystem,
+    multipart::MultipartStore,
     prefix::PrefixStore,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -45,13 +46,31 @@ pub struct StoreOptions {
     pub spill_dir: Option<PathBuf>,
 }
 
+/// A store, and itself again where others can abort its uploads in pieces.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) uploads: Option<Arc<dyn MultipartStore>>,
+}
+
+impl Opened {
+    fn with_uploads<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Self {
+        Self { store: store.clone(), uploads: Some(store) }
+    }
+}
+
+impl<S: ObjectStore> From<Arc<S>> for Opened {
+    fn from(store: Arc<S>) -> Self {
+        Self { store, uploads: None }
+    }
+}
+
 /// Opens the store at a place. A directory must exist, and for S3 there must be credentials.
-pub(crate) async fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+pub(crate) async fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Opened, ArchiveError> {
     let unusable = |source: object_store::Error| ArchiveError::Unusable { url: url.to_string(), source: StoreCause::of(source) };
     match &url.0 {
         // What is acknowledged must outlast a power failure, as it does on S3.
         Place::File { directory } => {
-            Ok(Arc::new(LocalFileSystem::new_with_prefix(directory).map_err(unusable)?.with_fsync(true)))
+            Ok(Arc::new(LocalFileSystem::new_with_prefix(directory).map_err(unusable)?.with_fsync(true)).into())
         }
         Place::S3(place) => {
             let builder = s3(place, options)?;
@@ -63,8 +82,8 @@ pub(crate) async fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc
                 asked.map_err(|source| ArchiveError::NoCredentials { url: url.to_string(), source: StoreCause::of(source) })?;
             }
             match place.prefix.as_str() {
-                "" => Ok(Arc::new(store)),
-                prefix => Ok(Arc::new(PrefixStore::new(store, prefix))),
+                "" => Ok(Opened::with_uploads(Arc::new(store))),
+                prefix => Ok(Opened::with_uploads(Arc::new(PrefixStore::new(store, prefix)))),
             }
         }
     }

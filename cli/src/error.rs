@@ -237,6 +237,7 @@ fn of_archive(error: &ArchiveError) -> Exit {
         | ArchiveError::NewerFormat { .. }
         | ArchiveError::Unusable { .. }
         | ArchiveError::Spill { .. }
+        | ArchiveError::Unwanted { .. }
         | ArchiveError::StillWritten { .. } => Exit::Failed,
     }
 }

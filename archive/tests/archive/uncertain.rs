@@ -17,7 +17,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 use proptest::prelude::*;
-use stillframe_archive::{Archive, ArchiveError, ArchiveUrl, EncodedObject, ObjectKey};
+use stillframe_archive::{Archive, ArchiveError, ArchiveUrl, EncodedObject, ObjectKey, UploadLog};
 use stillframe_protocol::Incarnation;
 
 use crate::{
@@ -83,6 +83,64 @@ async fn an_upload_that_fails_or_is_given_up_leaves_no_pieces() {
     until("its pieces are gone", || place.unfinished_uploads() == 0).await;
 
     archive.put(&key(), &object).await.expect("nothing is in the way");
+}
+
+/// Keeps what it is told; says whether the object is wanted.
+struct Log {
+    wanted: bool,
+    begun: std::sync::Mutex<Option<String>>,
+    ended: AtomicU64,
+}
+
+impl Log {
+    fn new(wanted: bool) -> Arc<Self> {
+        Arc::new(Self { wanted, begun: std::sync::Mutex::default(), ended: AtomicU64::new(0) })
+    }
+}
+
+impl UploadLog for Log {
+    async fn begun(&self, told: &ObjectKey, upload: &str) -> bool {
+        assert_eq!(*told, key());
+        *self.begun.lock().expect("unpoisoned") = Some(upload.to_owned());
+        self.wanted
+    }
+
+    async fn ended(&self, _: &ObjectKey, upload: &str) {
+        assert_eq!(self.begun.lock().expect("unpoisoned").as_deref(), Some(upload));
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_told_of_an_upload_in_pieces_before_the_first_can_abort_it() {
+    let place = Place::s3().await;
+    let archive = place.archive().await;
+    let server = place.server.as_ref().expect("the S3 server");
+    let object = EncodedObject::from_bytes(noise(1, 20 << 20));
+
+    let unwanted = Log::new(false);
+    let error = archive.put_logged(&key(), &object, &*unwanted).await.expect_err("it isn't wanted");
+    assert!(matches!(error, ArchiveError::Unwanted { .. }), "{error}");
+    assert_eq!((place.unfinished_uploads(), place.file(key().as_str()).exists()), (0, false));
+
+    server.break_next(Fault::HangAtPiece);
+    let log = Log::new(true);
+    let hanging = tokio::spawn({
+        let (archive, object, log) = (archive.clone(), object.clone(), log.clone());
+        async move { archive.put_logged(&key(), &object, &*log).await }
+    });
+    until("the upload hangs", || server.has_broken() && place.unfinished_uploads() > 0).await;
+    let upload = log.begun.lock().expect("unpoisoned").clone().expect("told before the first piece");
+    assert!(archive.abort_upload(&key(), &upload).await.expect("aborted"));
+    until("its pieces are gone", || place.unfinished_uploads() == 0).await;
+    hanging.abort();
+
+    let log = Log::new(true);
+    archive.put_logged(&key(), &object, &*log).await.expect("nothing is in the way");
+    assert_eq!(log.ended.load(Ordering::Relaxed), 1);
+    // Small objects go in one request.
+    let small = ObjectKey::channels_key(&cluster("bank"), snapshot(1), &member("p1"), Incarnation(1));
+    archive.put_logged(&small, &EncodedObject::from_bytes(noise(1, 1_000)), &*Log::new(false)).await.expect("no pieces");
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use stillframe_api::agent::PartReport;
-use stillframe_archive::{ObjectKey, Place};
+use stillframe_api::agent::{MAX_UPLOAD_BYTES, PartReport, Upload};
+use stillframe_archive::{ObjectKey, Place, Role};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 
 /// Whose part it is said to be.
@@ -60,6 +60,24 @@ pub fn check(reporter: &Reporter, report: &PartReport) -> Result<(), String> {
         .or_else(|| twice("received", report.received.iter().map(|r| &r.from).collect()))
         .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from).collect()));
     double.map_or(Ok(()), Err)
+}
+
+/// Checks that an upload is one of an object of the reporter's own.
+///
+/// # Errors
+/// What was expected and what was found.
+pub fn check_upload(reporter: &Reporter, upload: &Upload) -> Result<(), String> {
+    let Reporter { cluster, member, incarnation } = reporter;
+    let own = |role: &Role| ObjectKey::part_key(cluster, upload.snapshot, member, *incarnation, *role) == upload.key;
+    if ![Role::State, Role::Channels].iter().any(own) {
+        let expected = ObjectKey::state_key(cluster, upload.snapshot, member, *incarnation);
+        return Err(format!("an object of this part is stored under {expected} or beside it, found {}", upload.key));
+    }
+    let id = &upload.upload;
+    if id.is_empty() || id.len() > MAX_UPLOAD_BYTES || id.contains('\0') {
+        return Err(format!("the id of an upload has 1 to {MAX_UPLOAD_BYTES} bytes without NUL, found {}", id.len()));
+    }
+    Ok(())
 }
 
 /// The bytes of a part's objects, as stored.

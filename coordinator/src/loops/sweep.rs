@@ -1,4 +1,4 @@
-//! What is to go from the archive: snapshots that are being deleted, and what aborted ones left.
+//! What is to go from the archive: snapshots that are being deleted, what aborted ones left, and unfinished uploads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use crate::service::Service;
 pub(super) async fn run(service: Arc<Service>) {
     let tick = async || {
         service.sweep_due().await?;
+        service.abort_stray_uploads().await?;
         service.store.trim_slots().await?;
         Ok(Duration::from_secs(2))
     };

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent};
+use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent, Upload};
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,7 @@ use crate::{
         restore::{self, Word},
         snapshot::{self, Failure},
     },
-    store::{PartRow, ProgressRow, Scope},
+    store::{PartRow, ProgressRow, Scope, UploadRow},
 };
 
 /// How many reports wait at most; more have to wait outside.
@@ -113,6 +113,11 @@ impl Service {
                 let failure = Failure { snapshot, member: member.clone(), incarnation, reason, detail, channel };
                 self.report_failed(caller, &cluster, &member, failure).await
             }
+            ReportEvent::UploadBegun(upload) => self.upload_begun(part::Reporter { cluster, member, incarnation }, upload).await,
+            ReportEvent::UploadEnded(upload) => {
+                self.store.forget_upload(upload.snapshot, &upload.key, &upload.upload).await?;
+                Ok(ReportAccepted { relevant: true })
+            }
             ReportEvent::Prepared { restore, generation, bytes } => {
                 self.say(said(Word::Prepared { restore, generation, bytes })).await
             }
@@ -163,6 +168,13 @@ impl Service {
         self.queues.parts.send((row, answer)).await.map_err(|_| ServiceError::Stopping)?;
         let relevant = answered.await.map_err(|_| ServiceError::Stopping)?.map_err(shared)?;
         Ok(ReportAccepted { relevant })
+    }
+
+    async fn upload_begun(&self, reporter: part::Reporter, upload: Upload) -> Result<ReportAccepted, ServiceError> {
+        part::check_upload(&reporter, &upload).map_err(ServiceError::Invalid)?;
+        let part::Reporter { cluster, member, incarnation } = reporter;
+        let row = UploadRow { cluster, member, incarnation, upload };
+        Ok(ReportAccepted { relevant: self.store.put_upload(&row).await? })
     }
 
     /// Has the store confirm that each object is there with its recorded length.

@@ -13,7 +13,7 @@ use crate::{
         deletion::{self, Swept},
         facts::CollectionState,
     },
-    store::{Leftover, Scope},
+    store::{Leftover, Scope, UnfinishedUpload, Uploads},
 };
 
 impl Service {
@@ -53,14 +53,56 @@ impl Service {
             self.suspend_collection(reason).await?;
             return Ok(None);
         }
+        // Uploads first: what one of them completes meanwhile is then found by the listing. They are forgotten only when they are stray.
+        let mut uploads = 0;
+        for upload in self.store.uploads(Uploads::Of(*snapshot)).await? {
+            self.pace.admit(1).await;
+            uploads += u64::from(archive.abort_upload(&upload.key, &upload.upload).await?);
+        }
         let deleted = archive.delete_snapshot(cluster, *snapshot, &self.pace).await?;
-        let swept = Swept { objects: deleted.objects, bytes: deleted.bytes, uploads: 0 };
+        let swept = Swept { objects: deleted.objects, bytes: deleted.bytes, uploads };
         let occasion = self.occasion(&Caller::coordinator());
         let again_in = SignedDuration::try_from(self.settings.collection.sweep_again).unwrap_or(SignedDuration::MAX);
         let (scope, id) = (Scope { snapshot: Some(*snapshot), ..Scope::default() }, *snapshot);
         self.transition(cluster, scope, move |facts: &Facts| Ok(deletion::swept(facts, &occasion, id, swept, again_in).into()))
             .await?;
         Ok(Some(swept))
+    }
+
+    /// Aborts and forgets the uploads that nobody can be at any more, whatever became of their snapshot.
+    pub(crate) async fn abort_stray_uploads(&self) -> Result<(), ServiceError> {
+        let mut away = BTreeSet::new();
+        for upload in self.store.uploads(Uploads::Stray(self.settings.collection.sweep_again)).await? {
+            if away.contains(&upload.archive_prefix) {
+                continue;
+            }
+            match self.abort_upload(&upload).await {
+                Ok(_) => {}
+                Err(error @ ServiceError::Store(_)) => return Err(error),
+                Err(error) => {
+                    let UnfinishedUpload { cluster, key, .. } = &upload;
+                    tracing::warn!(%cluster, %key, %error, "an unfinished upload is not aborted yet; trying again");
+                    away.insert(upload.archive_prefix);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Aborts an upload and forgets it. Says whether there was one; none when deleting is suspended.
+    pub(crate) async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<bool, ServiceError> {
+        if self.store.collection().await?.state != CollectionState::Confirmed {
+            return Ok(false);
+        }
+        let UnfinishedUpload { cluster, archive_prefix, snapshot, key, upload, .. } = upload;
+        self.pace.admit(1).await;
+        let archive = self.archives.get(archive_prefix.as_deref()).await?;
+        let was_there = archive.abort_upload(key, upload).await?;
+        if was_there {
+            tracing::info!(%cluster, %key, "aborted an upload that was left unfinished");
+        }
+        self.store.forget_upload(*snapshot, key, upload).await?;
+        Ok(was_there)
     }
 
     /// Lets nothing be deleted until an operator confirms that the catalog is whole.

@@ -6,6 +6,7 @@
 //! | what is read for answers | [`rows`], [`audit`] |
 //! | requests that are carried out once | [`idempotency`] |
 //! | reports in batches | [`reports`] |
+//! | uploads in pieces | [`uploads`] |
 //! | the one dialect | [`postgres`] |
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use stillframe_api::{audit::AuditRow, cluster::CreateCluster, snapshot::SnapshotState};
+use stillframe_archive::ObjectKey;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
@@ -28,11 +30,13 @@ pub mod idempotency;
 pub mod postgres;
 pub mod reports;
 pub mod rows;
+pub mod uploads;
 
 pub use audit::{AuditEntry, AuditFilter, AuditHead};
 pub use error::{StoreError, TransactError};
 pub use reports::{CompleteSnapshot, PartRow, ProgressRow, Taken};
 pub use rows::{ClusterRow, CollectionRow, MemberRow, RestoreRow, ScheduleRow, SnapshotRow};
+pub use uploads::{UnfinishedUpload, UploadRow, Uploads};
 
 /// What a transition reads besides the cluster's ordinary facts.
 #[derive(Debug, Clone, Default)]
@@ -213,6 +217,15 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
 
     /// The clusters for which this was last claimed so long ago, or never; 100 at most. Claimed with it: no other caller gets them before.
     async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError>;
+
+    /// Keeps an upload in pieces before its first piece is sent. False when its snapshot doesn't want that member's part: then it isn't kept.
+    async fn put_upload(&self, upload: &UploadRow) -> Result<bool, StoreError>;
+
+    /// Forgets an upload that was completed or aborted.
+    async fn forget_upload(&self, snapshot: SnapshotId, key: &ObjectKey, upload: &str) -> Result<(), StoreError>;
+
+    /// Uploads that may be unfinished, the oldest first, 1,000 at most.
+    async fn uploads(&self, of: Uploads<'_>) -> Result<Vec<UnfinishedUpload>, StoreError>;
 
     /// Whether anything may be deleted from the archive.
     async fn collection(&self) -> Result<CollectionRow, StoreError>;

@@ -15,3 +15,4 @@ mod retention;
 mod schedules;
 mod settings;
 mod snapshots;
+mod uploads;

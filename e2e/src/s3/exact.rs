@@ -307,6 +307,14 @@ impl S3 for Exact {
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let files = Arc::clone(&self.files);
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
-        self.carry_out(Operation::AbortUpload, &bucket, &key, async move { files.abort_multipart_upload(request).await }).await
+        self.carry_out(Operation::AbortUpload, &bucket, &key, async move {
+            // An upload that isn't there any more is no matter of rights.
+            let gone = |error: s3s::S3Error| match error.code() {
+                s3s::S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+                _ => error,
+            };
+            files.abort_multipart_upload(request).await.map_err(gone)
+        })
+        .await
     }
 }

@@ -95,6 +95,17 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
+    /// How many files it keeps for uploads that are neither completed nor aborted.
+    ///
+    /// # Panics
+    ///
+    /// When its directory is gone.
+    #[must_use]
+    pub fn unfinished_uploads(&self) -> usize {
+        let files = std::fs::read_dir(self.root.path()).expect("the server's directory");
+        files.filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with(".upload"))).count()
+    }
+
     /// Holds, fails and counts its requests.
     #[must_use]
     pub fn gate(&self) -> &Gate {

@@ -139,6 +139,16 @@ impl World {
         self.server.as_ref().expect("WorldOptions::with_gate makes a gate").gate()
     }
 
+    /// How many files the test's own store keeps for uploads that are neither completed nor aborted.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for a store of the test's own.
+    #[must_use]
+    pub fn unfinished_uploads(&self) -> usize {
+        self.server.as_ref().expect("WorldOptions::with_gate makes a store").unfinished_uploads()
+    }
+
     /// A client of the coordinator.
     #[must_use]
     pub fn client(&self) -> Client {

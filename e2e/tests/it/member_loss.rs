@@ -8,7 +8,7 @@ use stillframe_api::{
 };
 use stillframe_e2e::{
     World, WorldOptions,
-    s3::{Point, Requests},
+    s3::{Operation, Point, Requests},
     wait::eventually,
     world::{SOON, name, place},
 };
@@ -104,6 +104,31 @@ async fn a_member_that_dies_when_its_part_is_reported_does_not_harm_the_snapshot
     world.member_mut("b").start_again();
     let cluster = world.running(2).await;
     world.members_run_in(cluster.generation.get()).await;
+    world.take_committed().await;
+    world.all_conserved().await;
+}
+
+#[tokio::test]
+async fn what_a_member_killed_in_the_middle_of_an_upload_left_in_the_store_is_aborted() {
+    let options = WorldOptions { ballast_bytes: 12 << 20, ..options().with_gate() };
+    let mut world = World::start(options).await;
+    assert_eq!(world.unfinished_uploads(), 0, "the first snapshot went up in pieces, and is complete");
+
+    let held = world.gate().hold(Requests::of(Operation::UploadPart).key_with("/parts/a."), Point::BeforeTheWork, 2);
+    let id = world.take_snapshot().await;
+    held.arrived(1).await;
+    assert!(world.unfinished_uploads() > 0);
+    world.member_mut("a").kill();
+    let aborted = world.ended(id).await;
+    assert_eq!(aborted.abort.map(|abort| abort.reason), Some(AbortReason::MemberLost));
+    held.throw_away();
+    eventually("the store has forgotten the upload", async || match world.unfinished_uploads() {
+        0 => Ok(()),
+        left => Err(format!("{left} files are left of it")),
+    })
+    .await;
+    world.member_mut("a").start_again();
+    world.running(2).await;
     world.take_committed().await;
     world.all_conserved().await;
 }

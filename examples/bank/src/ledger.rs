@@ -40,7 +40,35 @@ pub struct Ledger {
     /// Transfers that this member has received since the beginning.
     pub received: u64,
     /// Bytes that only make the state large.
+    #[serde(with = "at_once")]
     ballast: Vec<u8>,
+}
+
+/// Bytes written and read in one piece: serde takes those of a `Vec` one by one, which is slow where there are millions.
+mod at_once {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Whole;
+        impl de::Visitor<'_> for Whole {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Whole)
+    }
 }
 
 impl Ledger {

@@ -7,7 +7,7 @@
 //! | what an SQLSTATE means | [`sqlstate`] |
 //! | a transition: reading facts, writing the difference | [`facts`], [`write`] |
 //! | a transition on remembered facts, in one statement | [`remembered`] |
-//! | reports in batches | [`reports`] |
+//! | reports in batches, uploads in pieces | [`reports`], [`uploads`] |
 //! | leases, deadlines, schedules | [`leases`], [`due`], [`schedules`] |
 //! | what is to be swept, and whether it may be | [`collection`] |
 //! | statements that are given up after a while | [`bounded`] |
@@ -21,14 +21,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::PgPool;
 use stillframe_api::{audit::AuditRow, cluster::CreateCluster};
-use stillframe_archive::Part;
+use stillframe_archive::{ObjectKey, Part};
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
 use super::{
     AuditEntry, AuditFilter, AuditHead, ClusterRow, Collecting, CollectionRow, CompleteSnapshot, Due, Hint, LeaseKey, Leftover,
     MemberRow, NewSchedule, PartRow, ProgressRow, Renewal, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow,
-    Store, StoreError, Taken, TransactError, Transition,
+    Store, StoreError, Taken, TransactError, Transition, UnfinishedUpload, UploadRow, Uploads,
 };
 use crate::decide::{
     Decision, Facts,
@@ -52,6 +52,7 @@ mod role;
 mod schedules;
 mod sqlstate;
 mod transaction;
+mod uploads;
 mod write;
 
 pub use role::SERVING_ROLE;
@@ -154,6 +155,18 @@ impl Store for PostgresStore {
 
     async fn leftovers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Leftover>, StoreError> {
         collection::leftovers(&self.pool, cluster).await
+    }
+
+    async fn put_upload(&self, upload: &UploadRow) -> Result<bool, StoreError> {
+        uploads::put(&self.pool, upload).await
+    }
+
+    async fn forget_upload(&self, snapshot: SnapshotId, key: &ObjectKey, upload: &str) -> Result<(), StoreError> {
+        uploads::forget(&self.pool, snapshot, key, upload).await
+    }
+
+    async fn uploads(&self, of: Uploads<'_>) -> Result<Vec<UnfinishedUpload>, StoreError> {
+        uploads::list(&self.pool, of).await
     }
 
     async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError> {
