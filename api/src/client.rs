@@ -10,6 +10,7 @@ use url::Url;
 use crate::{
     Coordinators, HumanDuration, Page, Problem,
     agent::{Assignment, AssignmentQuery, Register, Registered, Report, ReportAccepted, ReportEvent},
+    archive::ArchiveInfo,
     audit::{AuditRow, ExportAudit, ListAudit, VerifyAudit},
     chain::AuditVerification,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
@@ -282,6 +283,17 @@ impl Client {
     pub async fn wait_restore(&self, id: RestoreId, wait: Duration) -> Result<Restore> {
         let (query, held) = held(wait);
         self.get_held(&["v1", "restores", &id.to_string()], &query, held).await
+    }
+
+    /// The coordinator's archive, and what its store was found to do.
+    pub async fn archive(&self) -> Result<ArchiveInfo> {
+        self.get(&["v1", "archive"]).await
+    }
+
+    /// Tries out anew what the archive's store does.
+    pub async fn probe_archive(&self) -> Result<ArchiveInfo> {
+        let response = self.send(Method::POST, &["v1", "archive", "probe"], None::<&()>, None::<&()>, MAX_WAIT).await?;
+        self.body(response).await
     }
 
     /// Lists rows of the audit, newest first.

@@ -11,6 +11,7 @@
 //! | what a snapshot waits for | [`waiting`] |
 //! | schedules | [`schedule`] |
 //! | restores | [`restore`] |
+//! | the archive | [`archive`] |
 //! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
 //! | what is kept, and holds | [`retention`] |
 //! | what agents register, poll and report | [`agent`] |
@@ -20,6 +21,7 @@
 //! | asking another replica when one dies | `transport` |
 
 pub mod agent;
+pub mod archive;
 pub mod audit;
 pub mod backoff;
 pub mod chain;

@@ -15,6 +15,7 @@
 //! | the manifest | [`manifest`] |
 //! | proving a snapshot from the archive alone | [`verify`] |
 //! | removing a snapshot, and how fast | [`delete`], [`pace`] |
+//! | trying out what a store does | [`probe`] |
 //! | what can go wrong | [`error`] |
 //!
 //! The format is public: `docs/archive-format.md`.
@@ -32,6 +33,7 @@ pub mod manifest;
 pub mod object;
 pub mod pace;
 pub mod plain;
+pub mod probe;
 pub mod put;
 pub mod store;
 pub mod upload;
@@ -49,6 +51,7 @@ pub use manifest::{MANIFEST_TARGET_BYTES, MAX_MANIFEST_BYTES, Manifest, Manifest
 pub use object::{Encoding, ObjectEntry, Place, Role};
 pub use pace::Pace;
 pub use plain::PlainObject;
+pub use probe::{CreateIfAbsent, Probe, ProbeError};
 pub use store::{Credentials, StoreOptions};
 pub use upload::UploadLog;
 pub use verify::{Problem, VerifiedSnapshot, VerifyError, check_part};

@@ -5,8 +5,9 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, hold::HoldCommand, member::MemberCommand,
-        restore::RestoreCommand, retention::RetentionCommand, schedule::ScheduleCommand, snapshot::SnapshotCommand,
+        archive::ArchiveCommand, audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, hold::HoldCommand,
+        member::MemberCommand, restore::RestoreCommand, retention::RetentionCommand, schedule::ScheduleCommand,
+        snapshot::SnapshotCommand,
     },
     demo::DemoArgs,
     exit::EXIT_CODES_HELP,
@@ -70,6 +71,12 @@ pub enum Command {
         /// What to do with schedules.
         #[command(subcommand)]
         command: ScheduleCommand,
+    },
+    /// Look at the coordinator's archive
+    Archive {
+        /// What to do with the archive.
+        #[command(subcommand)]
+        command: ArchiveCommand,
     },
     /// See who did what, and verify that nobody has changed the record
     Audit {

@@ -215,7 +215,7 @@ fn of_start(error: &StartError) -> Exit {
     match error {
         StartError::Database { .. } => Exit::Unreachable,
         StartError::Archive(error) => of_archive(error),
-        StartError::Listen { .. } => Exit::Failed,
+        StartError::Listen { .. } | StartError::OtherArchive { .. } | StartError::Unreliable(_) => Exit::Failed,
     }
 }
 

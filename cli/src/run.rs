@@ -99,6 +99,10 @@ fn carry_out(command: Command, log: &LogArgs, out: &mut Output) -> Result<Exit, 
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::schedule::run(command, out)).map(done)
         }
+        Command::Archive { command } => {
+            log.start("warn")?;
+            runtime(Builder::new_current_thread())?.block_on(commands::archive::run(command, out)).map(done)
+        }
         Command::Audit { command } => {
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::audit::run(command, out)).map(done)

@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use stillframe_archive::{Archive, ArchiveError};
+use stillframe_archive::{Archive, ArchiveError, Probe, ProbeError};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     config::Config,
@@ -23,6 +24,9 @@ use crate::{
 /// How long requests under way may take when the coordinator stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long trying out the store may keep the coordinator from serving.
+const PROBE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Why a coordinator didn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -37,6 +41,26 @@ pub enum StartError {
     /// The archive can't be reached, or is none.
     #[error("the archive can't be used: {0}; check --archive")]
     Archive(#[source] Box<ArchiveError>),
+    /// The database is the catalog of another archive.
+    #[error(
+        "the database {database} is the catalog of the archive {expected} (at {expected_url} when it was first used), and --archive {url} is \
+         the archive {found}: give the coordinator the archive of its database, or a database of its own to this archive"
+    )]
+    OtherArchive {
+        /// The database's URL without its password.
+        database: String,
+        /// The archive of the database.
+        expected: Uuid,
+        /// Where that was.
+        expected_url: String,
+        /// The archive that was given.
+        found: Uuid,
+        /// Where that is.
+        url: String,
+    },
+    /// The archive's store loses what it acknowledges.
+    #[error("{0}")]
+    Unreliable(#[source] Box<ProbeError>),
     /// The address can't be listened on.
     #[error("can't listen on {listen}: {reason}; stop what uses it, or choose another with --listen")]
     Listen {
@@ -70,6 +94,14 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
     let store = PostgresStore::connect(&config.database_url, config.max_connections);
     let store = store.await.map_err(|reason| StartError::Database { database: config.database(), reason })?;
     let archive = Archive::open_or_create(&config.archive).await.map_err(|error| StartError::Archive(Box::new(error)))?;
+    let database =
+        |error: crate::store::StoreError| StartError::Database { database: config.database(), reason: error.to_string() };
+    let (expected, expected_url) = store.remember_archive(archive.id(), archive.url()).await.map_err(database)?;
+    if expected != archive.id() {
+        let (found, url) = (archive.id(), archive.url().to_string());
+        return Err(StartError::OtherArchive { database: config.database(), expected, expected_url, found, url });
+    }
+    let probe = probe(&archive).await?;
     let stopping = CancellationToken::new();
     let settings = Settings {
         lease: config.lease,
@@ -80,6 +112,10 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
     let archive_id = archive.id();
     let (service, suspicions) =
         Service::new(Arc::new(store.clone()), settings, config.archive.clone(), archive, stopping.clone());
+    match probe {
+        Some(found) => service.probed(found),
+        None => service.probe_later(),
+    }
     let loops = loops::start(&service, suspicions);
     let router = http::router(service.clone()).into_make_service_with_connect_info::<Connection>();
     let listener = TrackedListener::new(listener, service.registry.clone());
@@ -94,6 +130,22 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
     });
     tracing::info!(%local_addr, database = %config.database(), archive = %config.archive, %archive_id, "coordinator started");
     Ok(Coordinator { local_addr, service, store, server, ended, loops })
+}
+
+/// What the store does; nothing when that can't be found out just now. Only one that loses what it acknowledges is a reason not to start.
+async fn probe(archive: &Archive) -> Result<Option<Probe>, StartError> {
+    match tokio::time::timeout(PROBE_PATIENCE, archive.probe()).await {
+        Ok(Ok(found)) => Ok(Some(found)),
+        Ok(Err(error @ ProbeError::Loses { .. })) => Err(StartError::Unreliable(Box::new(error))),
+        Ok(Err(error @ ProbeError::Archive(_))) => {
+            tracing::warn!(%error, "the store is tried out later");
+            Ok(None)
+        }
+        Err(_) => {
+            tracing::warn!("the store did not do everything within {PROBE_PATIENCE:?}; it is tried out later");
+            Ok(None)
+        }
+    }
 }
 
 impl Coordinator {

@@ -4,6 +4,7 @@ mod damage;
 mod fixture;
 mod formats;
 mod places;
+mod probing;
 mod s3_server;
 mod uncertain;
 mod writing;

@@ -1,5 +1,6 @@
 //! What each command does: one file a command, named after it.
 
+pub mod archive;
 pub mod audit;
 pub mod cluster;
 pub mod completions;

@@ -47,3 +47,15 @@ async fn the_audit_is_listed_exported_and_verified_and_an_edited_export_is_found
     run(&["audit", "verify", "--file", &file("other", "{}")]).exits(1).says(&["line 1", "audit export"]);
     real.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_archive_is_shown_with_what_its_store_was_found_to_do() {
+    let real = Real::start().await;
+    for words in [["archive", "show"], ["archive", "probe"]] {
+        let text = real.run(&words).await.exits(0).stdout;
+        assert!(text.contains(real.archive()) && text.contains("exclusive"), "{text}");
+        let json = real.run(&[&words[..], &["--json"]].concat()).await.exits(0).json();
+        assert_eq!((&json["format"], &json["probe"]["create_if_absent"]), (&1.into(), &"exclusive".into()), "{json}");
+    }
+    real.stop().await;
+}

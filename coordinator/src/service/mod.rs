@@ -11,7 +11,7 @@
 //! | committing | [`commit`] |
 //! | the audit | [`audit`] |
 //! | what is kept, and what is deleted | [`retention`], [`sweep`] |
-//! | archives by cluster | [`archives`] |
+//! | archives by cluster, and trying out the store | [`archives`], [`probe`] |
 //! | how fresh this replica's word is, and telling the others of changes | [`freshness`], [`hints`] |
 //! | carrying a request out once | [`idempotency`] |
 //! | facts as answers | [`answers`] |
@@ -24,7 +24,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use stillframe_archive::{Archive, ArchiveUrl, Pace};
+use stillframe_archive::{Archive, ArchiveUrl, Pace, Probe};
 use stillframe_protocol::SnapshotId;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ pub mod hub;
 pub mod idempotency;
 pub mod members;
 pub mod parts;
+pub mod probe;
 pub mod registry;
 pub mod reports;
 pub mod restores;
@@ -115,6 +116,8 @@ pub struct Service {
     pub(crate) pace: Pace,
     pub(crate) freshness: Freshness,
     pub(crate) announcements: Announcements,
+    /// What the archive's store was found to do.
+    pub(crate) probed: Mutex<Option<Probe>>,
 }
 
 impl Service {
@@ -144,6 +147,7 @@ impl Service {
             pace: Pace::new(settings.collection.delete_rate),
             freshness: Freshness::default(),
             announcements: Announcements::default(),
+            probed: Mutex::default(),
         });
         reports::serve(&service, ends);
         (service, suspicions)

@@ -4,6 +4,7 @@ mod agent;
 mod harness;
 mod idempotency;
 
+mod archive;
 mod audit;
 mod bad_input;
 mod drift;

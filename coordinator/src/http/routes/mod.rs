@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::service::Service;
 
 pub mod agent;
+pub mod archive;
 pub mod audit;
 pub mod clusters;
 pub mod health;
@@ -22,6 +23,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Service>> {
         .merge(snapshots::routes())
         .merge(schedules::routes())
         .merge(restores::routes())
+        .merge(archive::routes())
         .merge(audit::routes())
         .merge(retention::routes())
         .merge(agent::routes())

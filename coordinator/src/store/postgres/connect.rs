@@ -7,7 +7,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{MIGRATOR, PostgresStore, hints, role, sqlstate};
+use stillframe_archive::ArchiveUrl;
+use uuid::Uuid;
+
+use super::{MIGRATOR, PostgresStore, hints, role, sqlstate, write::statement};
+use crate::store::StoreError;
 
 /// How long a request waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +70,18 @@ impl PostgresStore {
             .await
             .map_err(|error| sqlstate::describe(&error))?;
         Ok(Self { pool, listener })
+    }
+}
+
+impl PostgresStore {
+    /// Writes down which archive this database is the catalog of, unless that is known. Gives the archive that it is, and where that was.
+    pub(crate) async fn remember_archive(&self, id: Uuid, url: &ArchiveUrl) -> Result<(Uuid, String), StoreError> {
+        sqlx::query!("INSERT INTO catalog (archive, archive_url) VALUES ($1, $2) ON CONFLICT DO NOTHING", id, url.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(statement)?;
+        let row = sqlx::query!("SELECT archive, archive_url FROM catalog").fetch_one(&self.pool).await.map_err(statement)?;
+        Ok((row.archive, row.archive_url))
     }
 }
 
