@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p stillframe-agent --example counter -- http://127.0.0.1:7700 count a` (and `b`, and `c`, each in a terminal of its own)
 
-use std::{env, error::Error, time::Duration};
+use std::{env, error::Error, process, time::Duration};
 
 use bytes::Bytes;
 use stillframe_agent::{
@@ -47,9 +47,16 @@ impl Application for Counter {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [coordinator, cluster, member] = arguments.as_slice() else { return Err("usage: counter URL CLUSTER MEMBER".into()) };
     let config = AgentConfig::new(coordinator.parse()?, cluster.parse()?, member.parse()?);
     Ok(run_blocking(config, Counter::default())?)
+}
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("counter: {error}");
+        process::exit(1);
+    }
 }

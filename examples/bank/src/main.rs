@@ -1,6 +1,6 @@
 //! One member of the bank: `bank --coordinator http://127.0.0.1:7700 --cluster bank --member p1`.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use stillframe_bank::MemberArgs;
@@ -14,6 +14,8 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STILLFRAME_LOG").unwrap_or_else(|_| "info".into());
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter).init();
     stillframe_bank::run_member(cli.member)
 }

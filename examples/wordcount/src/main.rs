@@ -1,6 +1,6 @@
 //! `wordcount run FILES...` counts the words of files on several processes, through a coordinator that `stillframe dev` starts.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use stillframe_wordcount::{Counts, job, job::JobArgs, member, member::MemberArgs, words};
@@ -36,7 +36,8 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("STILLFRAME_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter).init();
     let (counts, top, json) = match cli.command {
         Command::Member(args) => return member::run(args),
         Command::Run(args) => {
