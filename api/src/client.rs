@@ -14,6 +14,7 @@ use crate::{
     audit::{AuditRow, ExportAudit, ListAudit, VerifyAudit},
     chain::AuditVerification,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
+    gc::{Collection, GcOptions, GcPlan, GcReport},
     restore::{Restore, StartRestore},
     retention::{ClusterRetention, CreateHold, Hold, Retention},
     schedule::{PutSchedule, Schedule},
@@ -352,6 +353,29 @@ impl Client {
         let path = ["v1", "snapshots", &id.to_string()];
         let response = self.send(Method::DELETE, &path, None::<&()>, None::<&()>, Duration::ZERO).await?;
         self.body(response).await
+    }
+
+    /// What would go from a cluster's archive now, and why.
+    pub async fn plan_gc(&self, cluster: &ClusterName, options: &GcOptions) -> Result<GcPlan> {
+        self.get_held(&["v1", "clusters", cluster.as_str(), "gc", "plan"], options, MAX_WAIT).await
+    }
+
+    /// Carries out what the plan with the same options says.
+    pub async fn run_gc(&self, cluster: &ClusterName, options: &GcOptions) -> Result<GcReport> {
+        let path = ["v1", "clusters", cluster.as_str(), "gc", "run"];
+        let answer = self.send(Method::POST, &path, None::<&()>, Some(options), MAX_WAIT).await?;
+        self.body(answer).await
+    }
+
+    /// Whether anything is deleted from the archive.
+    pub async fn collection(&self) -> Result<Collection> {
+        self.get(&["v1", "gc"]).await
+    }
+
+    /// Confirms that the catalog is whole, so that deletion goes on.
+    pub async fn confirm_collection(&self) -> Result<Collection> {
+        let answer = self.send(Method::POST, &["v1", "gc", "confirm"], None::<&()>, None::<&()>, Duration::ZERO).await?;
+        self.body(answer).await
     }
 
     /// Registers a process as a member. For agents.

@@ -14,6 +14,7 @@
 //! | the archive | [`archive`] |
 //! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
 //! | what is kept, and holds | [`retention`] |
+//! | garbage collection | [`gc`] |
 //! | what agents register, poll and report | [`agent`] |
 //! | the client | [`client`] |
 //! | how long to wait before trying again | [`backoff`] |
@@ -29,6 +30,7 @@ pub mod client;
 pub mod cluster;
 pub mod coordinators;
 pub mod duration;
+pub mod gc;
 pub mod page;
 pub mod problem;
 pub mod restore;

@@ -71,6 +71,19 @@ impl ObjectKey {
         self.0.strip_prefix(&snapshot_prefix(cluster, snapshot)).is_some_and(|rest| rest.starts_with(PARTS))
     }
 
+    /// The snapshot that it is of.
+    #[must_use]
+    pub fn snapshot(&self) -> SnapshotId {
+        // clusters/<cluster>/snapshots/<snapshot>/..: nothing else can be made.
+        self.0.split('/').nth(3).and_then(|snapshot| snapshot.parse().ok()).unwrap_or(SnapshotId(uuid::Uuid::nil()))
+    }
+
+    /// Whether it is a manifest's.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        self.0.ends_with(MANIFEST)
+    }
+
     pub(crate) fn path(&self) -> Path {
         Path::from(&*self.0)
     }
@@ -162,6 +175,8 @@ mod tests {
             assert_eq!(key.path().as_ref(), key.as_str());
         }
         assert!(state.belongs_to(&cluster, snapshot));
+        assert_eq!((state.snapshot(), manifest.snapshot()), (snapshot, snapshot));
+        assert!(manifest.is_manifest() && !state.is_manifest());
         assert!(!state.belongs_to(&cluster, SnapshotId(uuid::Uuid::from_u128(8))));
         assert_eq!(snapshot_of_manifest(manifest.as_str()), Some((cluster, snapshot)));
         assert_eq!(snapshot_of_manifest(state.as_str()), None);

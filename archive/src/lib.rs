@@ -14,6 +14,7 @@
 //! | messages in flight, unsent messages and timers of a member | [`channels`] |
 //! | the manifest | [`manifest`] |
 //! | proving a snapshot from the archive alone | [`verify`] |
+//! | every object of a cluster | [`list`] |
 //! | removing a snapshot, and how fast | [`delete`], [`pace`] |
 //! | trying out what a store does | [`probe`] |
 //! | what can go wrong | [`error`] |
@@ -28,6 +29,7 @@ pub mod encode;
 pub mod error;
 pub mod get;
 pub mod key;
+pub mod list;
 pub mod location;
 pub mod manifest;
 pub mod object;
@@ -46,6 +48,7 @@ pub use digest::Digest;
 pub use encode::{EncodedObject, MEMORY_LIMIT_BYTES, ObjectWriter};
 pub use error::ArchiveError;
 pub use key::{KeyError, ObjectKey};
+pub use list::ListedObject;
 pub use location::{ArchiveUrl, LocationError};
 pub use manifest::{MANIFEST_TARGET_BYTES, MAX_MANIFEST_BYTES, Manifest, ManifestDigest, ManifestError, Part, inline_limit};
 pub use object::{Encoding, ObjectEntry, Place, Role};

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        archive::ArchiveCommand, audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, hold::HoldCommand,
+        archive::ArchiveCommand, audit::AuditCommand, cluster::ClusterCommand, dev::DevArgs, gc::GcCommand, hold::HoldCommand,
         member::MemberCommand, restore::RestoreCommand, retention::RetentionCommand, schedule::ScheduleCommand,
         snapshot::SnapshotCommand,
     },
@@ -90,6 +90,12 @@ pub enum Command {
         #[command(subcommand)]
         command: RetentionCommand,
     },
+    /// See what would go from the archive and why, and have it go
+    Gc {
+        /// What to do about garbage.
+        #[command(subcommand)]
+        command: GcCommand,
+    },
     /// Hold snapshots, so that nothing deletes them
     Hold {
         /// What to do with holds.
@@ -159,6 +165,7 @@ mod tests {
             (&["schedule", "set", "bank", "x"], "--every"),
             (&["retention", "set", "bank", "--keep-last", "0"], "1..=100000"),
             (&["retention", "set", "bank", "--keep-for", "long"], "\"30s\""),
+            (&["gc", "plan", "bank", "--orphans", "eat"], "report or delete"),
             (&["hold", "add", id, "--owner", "me"], "--reason"),
             (&["hold", "remove", id, "x"], "hold list"),
             (&["cluster", "create", "bank"], "--min-members"),

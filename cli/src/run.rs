@@ -111,6 +111,10 @@ fn carry_out(command: Command, log: &LogArgs, out: &mut Output) -> Result<Exit, 
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::retention::run(command, out)).map(done)
         }
+        Command::Gc { command } => {
+            log.start("warn")?;
+            runtime(Builder::new_current_thread())?.block_on(commands::gc::run(command, out)).map(done)
+        }
         Command::Hold { command } => {
             log.start("warn")?;
             runtime(Builder::new_current_thread())?.block_on(commands::hold::run(command, out)).map(done)

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use stillframe_api::gc::Orphans;
 use stillframe_archive::ArchiveUrl;
 
 /// How long a member's lease is unless told.
@@ -15,6 +16,18 @@ pub const DEFAULT_RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After how long what was deleted is swept once more, unless told: longer than an upload of a lost member can go on.
 pub const DEFAULT_SWEEP_AGAIN: Duration = Duration::from_secs(600);
+
+/// How often an archive is looked through for orphans unless told.
+pub const DEFAULT_ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How old an orphan has to be to be deleted unless told.
+pub const DEFAULT_ORPHAN_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// How many orphans may go at once unless told.
+pub const DEFAULT_ORPHAN_MAX_COUNT: u64 = 10_000;
+
+/// How many of a hundred objects may go at once as orphans unless told.
+pub const DEFAULT_ORPHAN_MAX_PERCENT: u8 = 10;
 
 /// How often retention is carried out unless told.
 pub const DEFAULT_GC_INTERVAL: Duration = Duration::from_secs(60);
@@ -55,11 +68,30 @@ pub struct CollectionConfig {
     pub delete_rate: u32,
     /// How often each cluster's retention is carried out, over all replicas.
     pub interval: Duration,
+    /// How often each cluster's archive is looked through for objects that nobody owns, over all replicas.
+    pub orphan_interval: Duration,
+    /// What becomes of them.
+    pub orphans: Orphans,
+    /// How old they have to be to be deleted, by the store's clock.
+    pub orphan_grace: Duration,
+    /// How many of them may go at once.
+    pub orphan_max_count: u64,
+    /// How many of a hundred objects may go at once, when they are more than a few.
+    pub orphan_max_percent: u8,
 }
 
 impl Default for CollectionConfig {
     fn default() -> Self {
-        Self { sweep_again: DEFAULT_SWEEP_AGAIN, delete_rate: DEFAULT_DELETE_RATE, interval: DEFAULT_GC_INTERVAL }
+        Self {
+            sweep_again: DEFAULT_SWEEP_AGAIN,
+            delete_rate: DEFAULT_DELETE_RATE,
+            interval: DEFAULT_GC_INTERVAL,
+            orphan_interval: DEFAULT_ORPHAN_INTERVAL,
+            orphans: Orphans::Report,
+            orphan_grace: DEFAULT_ORPHAN_GRACE,
+            orphan_max_count: DEFAULT_ORPHAN_MAX_COUNT,
+            orphan_max_percent: DEFAULT_ORPHAN_MAX_PERCENT,
+        }
     }
 }
 

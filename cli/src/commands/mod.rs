@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod completions;
 pub mod coordinator;
 pub mod dev;
+pub mod gc;
 pub mod hold;
 pub mod member;
 pub mod paging;

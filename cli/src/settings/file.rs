@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde::Deserialize;
-use stillframe_api::HumanDuration;
+use stillframe_api::{HumanDuration, gc::Orphans};
 
 use super::database_url::DatabaseUrl;
 use crate::{error::CliError, logging::LogFormat};
@@ -32,6 +32,16 @@ pub struct SettingsFile {
     pub sweep_again: Option<HumanDuration>,
     /// As `--delete-rate`.
     pub delete_rate: Option<u32>,
+    /// As `--orphans`.
+    pub orphans: Option<Orphans>,
+    /// As `--orphan-interval`.
+    pub orphan_interval: Option<HumanDuration>,
+    /// As `--orphan-grace`.
+    pub orphan_grace: Option<HumanDuration>,
+    /// As `--orphan-max-count`.
+    pub orphan_max_count: Option<u64>,
+    /// As `--orphan-max-percent`.
+    pub orphan_max_percent: Option<u8>,
     /// As `--log`.
     pub log: Option<String>,
     /// As `--log-format`.

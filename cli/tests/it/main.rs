@@ -7,6 +7,7 @@ mod dev;
 mod lists;
 mod operate;
 mod outcomes;
+mod retention;
 mod servers;
 mod support;
 mod usage;

@@ -90,6 +90,14 @@ async fn snapshots_are_taken_aborted_verified_and_restored_and_what_cannot_be_is
     let ended = real.run(&["snapshot", "abort", &committed, "--json"]).await.exits(6).error();
     assert_eq!(ended["code"], "snapshot_ended");
 
+    let hold = id(&real.run(&["hold", "add", &committed, "--owner", "me", "--reason", "a test", "--json"]).await.exits(0).json());
+    assert!(real.run(&["hold", "list", &committed]).await.exits(0).stdout.contains("a test"));
+    let needed = real.run(&["snapshot", "delete", &committed, "--json"]).await.exits(6).error();
+    assert_eq!(needed["code"], "snapshot_needed");
+    real.run(&["hold", "remove", &committed, &hold]).await.exits(0);
+    let listed = real.run(&["hold", "list", &committed, "--json"]).await.exits(0).json();
+    assert_eq!(listed["items"], json!([]));
+
     let taken = id(&real.run(&["snapshot", "take", "bank", "--label", "who=test", "--json"]).await.exits(0).json());
     let listed = real.run(&["snapshot", "list", "bank", "--json"]).await.exits(0).json();
     assert_eq!((&listed["items"][0]["id"], &listed["items"][1]["id"]), (&json!(taken), &json!(committed)));

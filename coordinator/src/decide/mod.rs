@@ -17,14 +17,17 @@
 //! | schedules | [`schedule`] |
 //! | what is kept, holds | [`retention`] |
 //! | deleting snapshots | [`deletion`] |
+//! | objects that nobody owns, what was collected | [`orphans`], [`collection`] |
 //! | what a member is to be doing | [`assignment`] |
 
 pub mod assignment;
 pub mod blame;
+pub mod collection;
 pub mod decision;
 pub mod deletion;
 pub mod facts;
 pub mod member;
+pub mod orphans;
 pub mod part;
 pub mod queue;
 pub mod refusal;

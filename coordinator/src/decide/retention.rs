@@ -178,6 +178,10 @@ pub fn hold(facts: &Facts, occasion: &Occasion, snapshot: SnapshotId, new: NewHo
     let NewHold { id, owner, reason, expires_in } = new;
     let expires_at = expires_in.map(|length| now.checked_add(length).unwrap_or(Timestamp::MAX));
     let kept = draft.next.kept.get_or_insert_default();
+    // Made by an earlier attempt under the same idempotency key.
+    if kept.holds.iter().any(|hold| hold.id == id) {
+        return Ok(Decision::nothing(facts));
+    }
     if kept.holds.iter().filter(|hold| hold.snapshot == snapshot).count() >= MAX_HOLDS {
         return Err(Refusal::TooManyHolds { snapshot, limit: MAX_HOLDS });
     }

@@ -10,7 +10,7 @@
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing | [`commit`] |
 //! | the audit | [`audit`] |
-//! | what is kept, and what is deleted | [`retention`], [`sweep`] |
+//! | what is kept, and what is deleted | [`retention`], [`sweep`], [`gc`] |
 //! | archives by cluster, and trying out the store | [`archives`], [`probe`] |
 //! | how fresh this replica's word is, and telling the others of changes | [`freshness`], [`hints`] |
 //! | carrying a request out once | [`idempotency`] |
@@ -41,6 +41,7 @@ pub mod commit;
 pub mod error;
 pub mod freshness;
 pub mod gathering;
+pub mod gc;
 pub mod health;
 pub mod hints;
 pub mod hub;

@@ -7,7 +7,6 @@ use stillframe_api::{
     snapshot::Snapshot,
 };
 use stillframe_protocol::{ClusterName, HoldId, SnapshotId};
-use uuid::Uuid;
 
 use super::{Caller, Service, ServiceError};
 use crate::{
@@ -66,7 +65,7 @@ impl Service {
         check_text("owner", &owner, MAX_OWNER_BYTES)?;
         check_text("reason", &reason, MAX_REASON_BYTES)?;
         let expires_in = expires_in.map(|length| SignedDuration::try_from(length.get()).unwrap_or(SignedDuration::MAX));
-        let id = HoldId(Uuid::now_v7());
+        let id = HoldId(caller.id());
         let new = NewHold { id, owner, reason, expires_in };
         let cluster = self.snapshot_row(snapshot).await?.cluster;
         let occasion = self.occasion(caller);
@@ -103,7 +102,7 @@ impl Service {
     }
 
     /// A cluster's facts with what is kept.
-    async fn kept(&self, cluster: &ClusterName) -> Result<Facts, ServiceError> {
+    pub(super) async fn kept(&self, cluster: &ClusterName) -> Result<Facts, ServiceError> {
         let rule = |facts: &Facts| Ok(Decision::nothing(facts).into());
         Ok(self.transition(cluster, kept_scope(&Caller::coordinator(), None), rule).await?.facts)
     }

@@ -9,7 +9,7 @@
 //! | uploads in pieces | [`uploads`] |
 //! | the one dialect | [`postgres`] |
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -125,6 +125,19 @@ pub struct Leftover {
     pub sweep_at: Timestamp,
 }
 
+/// A snapshot, as much as says what it owns in the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Its state.
+    pub state: SnapshotState,
+    /// Whether a sweep of its keys is still to come.
+    pub sweeps: bool,
+    /// The keys that its parts name; inline objects have none.
+    pub keys: BTreeSet<ObjectKey>,
+}
+
 /// What is done to a cluster's archive now and then, by one replica at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collecting {
@@ -214,6 +227,9 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
     /// Snapshots of which nothing may stay in the archive and that are to be swept: of all clusters those that are due, 100 at most; of one
     /// cluster also those that will be, 1,000 at most. The earliest first.
     async fn leftovers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Leftover>, StoreError>;
+
+    /// What is known of these snapshots; those that aren't known are left out.
+    async fn standings(&self, snapshots: &[SnapshotId]) -> Result<Vec<Standing>, StoreError>;
 
     /// The clusters for which this was last claimed so long ago, or never; 100 at most. Claimed with it: no other caller gets them before.
     async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError>;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_objects;
 mod coordinator_loss;
+mod deletion;
 mod happy;
 mod member_loss;
 mod processes;

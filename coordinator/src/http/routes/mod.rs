@@ -10,6 +10,7 @@ pub mod agent;
 pub mod archive;
 pub mod audit;
 pub mod clusters;
+pub mod gc;
 pub mod health;
 pub mod restores;
 pub mod retention;
@@ -26,5 +27,6 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Service>> {
         .merge(archive::routes())
         .merge(audit::routes())
         .merge(retention::routes())
+        .merge(gc::routes())
         .merge(agent::routes())
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     decide::facts::CollectionState,
-    store::{Collecting, CollectionRow, Leftover, StoreError},
+    store::{Collecting, CollectionRow, Leftover, Standing, StoreError},
 };
 
 /// How many are taken up at once, over all clusters.
@@ -50,6 +50,30 @@ pub(super) async fn leftovers(pool: &PgPool, cluster: Option<&ClusterName>) -> R
                 state: from_json(row.state)?,
                 sweep_at: row.sweep_at.to_jiff(),
             })
+        })
+        .collect()
+}
+
+/// What is known of snapshots, as much as says what they own.
+pub(super) async fn standings(pool: &PgPool, snapshots: &[SnapshotId]) -> Result<Vec<Standing>, StoreError> {
+    let ids: Vec<uuid::Uuid> = snapshots.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT s.id, to_jsonb(s.state) AS "state!", s.sweep_at IS NOT NULL AS "sweeps!",
+               (SELECT coalesce(jsonb_agg(o.object -> 'key'), '[]')
+                  FROM parts p, jsonb_array_elements(p.content -> 'objects') AS o(object)
+                 WHERE p.snapshot = s.id AND o.object ? 'key') AS "keys!"
+          FROM snapshots s WHERE s.id = ANY ($1)
+        "#,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(statement)?;
+    rows.into_iter()
+        .map(|row| {
+            let (state, keys) = (from_json(row.state)?, from_json(row.keys)?);
+            Ok(Standing { snapshot: SnapshotId(row.id), state, sweeps: row.sweeps, keys })
         })
         .collect()
 }

@@ -169,6 +169,10 @@ impl Store for PostgresStore {
         uploads::list(&self.pool, of).await
     }
 
+    async fn standings(&self, snapshots: &[SnapshotId]) -> Result<Vec<super::Standing>, StoreError> {
+        collection::standings(&self.pool, snapshots).await
+    }
+
     async fn claim_collecting(&self, what: Collecting, every: Duration) -> Result<Vec<ClusterName>, StoreError> {
         collection::claim(&self.pool, what, every).await
     }
