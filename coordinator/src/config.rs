@@ -11,6 +11,9 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
 /// How long a member whose connection closed may take to come back unless told.
 pub const DEFAULT_SUSPECT_GRACE: Duration = Duration::from_millis(200);
 
+/// How often a replica looks for changes made by others, besides being told of them, unless told.
+pub const DEFAULT_LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// How long a restore may take to its commit point unless told.
 pub const DEFAULT_RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -51,6 +54,8 @@ pub struct Config {
     pub lease: Duration,
     /// How long a member whose connection closed is only suspect, before it is lost.
     pub suspect_grace: Duration,
+    /// How often to look for changes made by other replicas, besides being told of them; also how it is known that the database answers.
+    pub look_every: Duration,
     /// How long a restore may take to its commit point.
     pub restore_timeout: Duration,
     /// How many database connections are opened at most.
@@ -105,6 +110,7 @@ impl Config {
             listen,
             lease: DEFAULT_LEASE,
             suspect_grace: DEFAULT_SUSPECT_GRACE,
+            look_every: DEFAULT_LOOK_EVERY,
             restore_timeout: DEFAULT_RESTORE_TIMEOUT,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             collection: CollectionConfig::default(),
@@ -138,6 +144,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("lease", &self.lease)
             .field("suspect_grace", &self.suspect_grace)
+            .field("look_every", &self.look_every)
             .field("restore_timeout", &self.restore_timeout)
             .field("max_connections", &self.max_connections)
             .field("collection", &self.collection)

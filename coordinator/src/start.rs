@@ -106,6 +106,7 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
     let settings = Settings {
         lease: config.lease,
         suspect_grace: config.suspect_grace,
+        look_every: config.look_every,
         restore_timeout: config.restore_timeout,
         collection: config.collection,
     };

@@ -130,6 +130,26 @@ impl PrivatePostgres {
         self.end_immediately().await
     }
 
+    /// Waits until the server has ended by itself: it was killed, or its machine ran out of something. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the system won't tell.
+    pub async fn ended(&mut self) -> Result<(), Error> {
+        while !self.has_ended(STOP_LIMIT).await? {}
+        Ok(())
+    }
+
+    /// Starts the server again after it has ended by itself, on the same socket. Its process id changes.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`start`]; then it isn't running. What its processes held may take a moment to be free, so trying again is right.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        (self.supervised, self.pid) = launch(&self.home, &self.socket, &self.binaries, &self.options).await?;
+        Ok(())
+    }
+
     /// Ends the server as a crash would, without writing anything, and starts it again on the same socket. Its process id changes.
     ///
     /// # Errors
@@ -137,8 +157,7 @@ impl PrivatePostgres {
     /// [`Error::StillRunning`] when it doesn't end; the errors of [`start`] when it doesn't come back, and then it isn't running.
     pub async fn restart_immediate(&mut self) -> Result<(), Error> {
         self.end_immediately().await?;
-        (self.supervised, self.pid) = launch(&self.home, &self.socket, &self.binaries, &self.options).await?;
-        Ok(())
+        self.start_again().await
     }
 
     async fn end_immediately(&mut self) -> Result<(), Error> {

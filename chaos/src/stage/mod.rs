@@ -14,7 +14,7 @@ use stillframe_api::{Client, cluster::CreateCluster, schedule::PutSchedule};
 use stillframe_bank::audit::Audit;
 use stillframe_e2e::{
     process::{MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings, port},
-    proxy::{Lines as Choice, Network, Upstream},
+    proxy::{Lines as Choice, Network, Upstream, socket_of},
     s3::{Bucket, S3Server},
     wait::eventually,
 };
@@ -76,7 +76,7 @@ impl Stage {
         let store_proxy = network.proxy(Upstream::Tcp(endpoint), Choice::All(lines.store.clone()));
         let through = bucket.at(&store_proxy.url());
 
-        let socket = lines::socket_of(&database).unwrap_or_else(|| panic!("{database} names no socket"));
+        let socket = socket_of(&database).unwrap_or_else(|| panic!("{database} names no socket"));
         let mut replicas: Vec<Replica> = lines
             .database
             .iter()

@@ -4,10 +4,12 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use serde::Serialize;
+use stillframe_api::backoff::Backoff;
 use stillframe_archive::ArchiveUrl;
 use stillframe_coordinator::{Coordinator, StartError};
 use stillframe_private_postgres::{Options, PrivatePostgres, Progress as Step};
@@ -22,6 +24,12 @@ use crate::{
     settings::{base_config, database_url::DatabaseUrl},
     signals::StopSignal,
 };
+
+/// How often a private Postgres is started again that doesn't stay up.
+const RESTARTS: u32 = 10;
+
+/// How long a Postgres has to run to count as one that stays up.
+const RAN_FOR_A_WHILE: Duration = Duration::from_secs(60);
 
 /// The database in the private Postgres.
 const DATABASE: &str = "stillframe";
@@ -64,7 +72,7 @@ pub async fn run(args: DevArgs, out: &mut Output) -> Result<(), CliError> {
     drop(progress);
     let mut everything = started?;
     let served = match out.result(&everything.ready, how_to_use) {
-        Ok(()) => until_told(&mut everything.coordinator, &mut stop).await,
+        Ok(()) => everything.serve(&mut stop).await,
         Err(error) => Err(error),
     };
     stop.next_one_ends_at_once();
@@ -115,10 +123,48 @@ impl Everything {
         Ok(Self { coordinator, postgres, ready })
     }
 
+    /// Serves until a signal comes. A private Postgres that ends meanwhile is started again; the coordinator finds it again by itself.
+    async fn serve(&mut self, stop: &mut StopSignal) -> Result<(), CliError> {
+        tokio::select! {
+            served = until_told(&mut self.coordinator, stop) => served,
+            error = tend(self.postgres.as_mut()) => Err(error),
+        }
+    }
+
     /// The coordinator first: it is the one that needs the database.
     async fn stop(self) -> Result<(), CliError> {
         self.coordinator.stop().await;
         stop_postgres(self.postgres).await
+    }
+}
+
+/// Starts the private Postgres again when it has ended, however often, as long as it runs for a while in between.
+async fn tend(postgres: Option<&mut PrivatePostgres>) -> CliError {
+    let Some(postgres) = postgres else { return std::future::pending().await };
+    let mut left = RESTARTS;
+    loop {
+        let started = Instant::now();
+        if let Err(error) = postgres.ended().await {
+            return error.into();
+        }
+        if started.elapsed() > RAN_FOR_A_WHILE {
+            left = RESTARTS;
+        }
+        tracing::warn!(log = %postgres.log_path().display(), "the private Postgres has ended by itself; starting it again");
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
+        loop {
+            let Some(fewer) = left.checked_sub(1) else {
+                let log = postgres.log_path();
+                return CliError::Failed(format!("the private Postgres doesn't stay up; its log says why: {}", log.display()));
+            };
+            left = fewer;
+            match postgres.start_again().await {
+                Ok(()) => break,
+                Err(error) => tracing::warn!(%error, "the private Postgres doesn't start yet"),
+            }
+            backoff.wait().await;
+        }
+        tracing::warn!("the private Postgres is back");
     }
 }
 

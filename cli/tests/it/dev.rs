@@ -52,6 +52,31 @@ fn dev_serves_until_interrupted_and_keeps_what_it_knew() {
     assert!(dir.path().join("archive/format.json").exists());
 }
 
+/// The process of the private Postgres below this directory.
+fn postgres_in(dir: &Path) -> Option<Pid> {
+    std::fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        if path.file_name()? == "postmaster.pid" {
+            return std::fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok().and_then(Pid::from_raw);
+        }
+        path.is_dir().then(|| postgres_in(&path)).flatten()
+    })
+}
+
+#[test]
+fn dev_starts_its_postgres_again_when_that_has_ended() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (child, _stdout, url) = start_dev(dir.path());
+    run_at(&url, &["cluster", "create", "bank", "--min-members", "2"]).exits(0);
+    let postgres = postgres_in(dir.path()).expect("a Postgres");
+    kill_process(postgres, Signal::KILL).expect("it runs");
+    // A request waits for the database for a few seconds, so this is patient.
+    let is_back = (0..20).any(|_| run_at(&url, &["cluster", "show", "bank"]).code == Some(0));
+    let ran = stop(child, Signal::INT).exits(0);
+    assert!(is_back, "{}", ran.stderr);
+    assert!(ran.stderr.contains("has ended by itself") && ran.stderr.contains("is back"), "{}", ran.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_serves_until_terminated() {
     let database = TestDatabase::create().await;

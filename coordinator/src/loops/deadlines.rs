@@ -18,5 +18,5 @@ pub(super) async fn run(service: Arc<Service>) {
         }
         Ok(due.next_in.unwrap_or(super::LOOK_EVERY))
     };
-    super::every(&service, "deadlines", Some(&service.wakes.deadlines), tick).await;
+    super::every_in_time(&service, "deadlines", Some(&service.wakes.deadlines), tick).await;
 }

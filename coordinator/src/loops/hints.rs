@@ -22,7 +22,7 @@ pub(super) async fn announce(service: Arc<Service>) {
         service.store.announce(&hints).await?;
         Ok(super::LOOK_EVERY)
     };
-    super::every(&service, "announcements", Some(&service.wakes.announce), tick).await;
+    super::every_in_time(&service, "announcements", Some(&service.wakes.announce), tick).await;
 }
 
 /// Looks at what changed elsewhere.

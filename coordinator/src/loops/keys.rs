@@ -9,5 +9,5 @@ pub(super) async fn run(service: Arc<Service>) {
         while service.store.trim_keys(KEPT_FOR).await? > 0 {}
         Ok(Duration::from_secs(60))
     };
-    super::every(&service, "idempotency keys", None, tick).await;
+    super::every_in_time(&service, "idempotency keys", None, tick).await;
 }

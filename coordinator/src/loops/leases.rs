@@ -38,7 +38,7 @@ pub(super) async fn run(service: Arc<Service>) {
         }
         result.map(|()| every)
     };
-    super::every(&service, "leases", Some(&service.wakes.arrivals), tick).await;
+    super::every_in_time(&service, "leases", Some(&service.wakes.arrivals), tick).await;
 }
 
 /// Renews the leases of all who poll here, and declares lost whose lease ran out. Nobody's counts as run out before the members have had a whole

@@ -19,7 +19,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::service::{Service, ServiceError, registry::Suspicion};
+use crate::{
+    service::{Service, ServiceError, registry::Suspicion},
+    store::StoreError,
+};
 use stillframe_api::backoff::Backoff;
 
 mod commit;
@@ -35,6 +38,9 @@ mod sweep;
 
 /// The longest a loop sleeps without looking.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The longest a tick may take that asks nobody but the database.
+const TICK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts every loop. They end when the service stops.
 pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspicion>) -> JoinSet<()> {
@@ -58,15 +64,31 @@ async fn every<F>(service: &Service, name: &'static str, wake: Option<&Notify>, 
 where
     F: Future<Output = Result<Duration, ServiceError>>,
 {
+    repeat(service, name, wake, Duration::MAX, tick).await;
+}
+
+/// As [`every`], for ticks that ask nobody but the database: one that takes too long waits for a connection that is dead and doesn't know.
+async fn every_in_time<F>(service: &Service, name: &'static str, wake: Option<&Notify>, tick: impl Fn() -> F)
+where
+    F: Future<Output = Result<Duration, ServiceError>>,
+{
+    repeat(service, name, wake, TICK_LIMIT, tick).await;
+}
+
+async fn repeat<F>(service: &Service, name: &'static str, wake: Option<&Notify>, limit: Duration, tick: impl Fn() -> F)
+where
+    F: Future<Output = Result<Duration, ServiceError>>,
+{
     let mut backoff = Backoff::new(Duration::from_millis(100), LOOK_EVERY);
     let mut failing = false;
     let woken = async || match wake {
         Some(wake) => wake.notified().await,
         None => std::future::pending().await,
     };
+    let late = |_| ServiceError::Store(StoreError::Unavailable { reason: format!("no answer within {} s", limit.as_secs()) });
     loop {
         let pause = tokio::select! {
-            done = tick() => match done {
+            done = tokio::time::timeout(limit, tick()) => match done.map_err(late).and_then(|done| done) {
                 Ok(pause) => {
                     if std::mem::take(&mut failing) {
                         tracing::info!(name, "goes on");

@@ -21,5 +21,5 @@ pub(super) async fn run(service: Arc<Service>) {
         service.freshness.heard(asked);
         Ok(service.look_every())
     };
-    super::every(&service, "revisions", None, tick).await;
+    super::every_in_time(&service, "revisions", None, tick).await;
 }

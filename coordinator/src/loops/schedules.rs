@@ -19,5 +19,5 @@ pub(super) async fn run(service: Arc<Service>) {
         // The slots that were just set may be the next.
         Ok(if fired { Duration::ZERO } else { due.next_in.unwrap_or(super::LOOK_EVERY) })
     };
-    super::every(&service, "schedules", Some(&service.wakes.schedules), tick).await;
+    super::every_in_time(&service, "schedules", Some(&service.wakes.schedules), tick).await;
 }

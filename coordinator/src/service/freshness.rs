@@ -41,7 +41,7 @@ impl Freshness {
 impl Service {
     /// How often to look whether there is news: often enough that an age tells a replica that is cut off from one that is not.
     pub(crate) fn look_every(&self) -> Duration {
-        Duration::from_millis(500).min(self.settings.lease / 10).max(Duration::from_millis(10))
+        self.settings.look_every.min(self.settings.lease / 10).max(Duration::from_millis(10))
     }
 
     /// Whether the database has been silent for so long that asking it more is in vain.

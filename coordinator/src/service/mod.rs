@@ -76,6 +76,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long a member whose connection closed is only suspect.
     pub suspect_grace: Duration,
+    /// How often to look for changes made by other replicas.
+    pub look_every: Duration,
     /// How long a restore may take to its commit point.
     pub restore_timeout: Duration,
     /// What is deleted, when and how fast.

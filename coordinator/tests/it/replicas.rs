@@ -42,20 +42,23 @@ async fn everybody_is_live_after(world: &World, wait: Duration) {
 
 #[tokio::test]
 async fn a_snapshot_that_is_asked_for_at_one_replica_begins_at_once_at_members_that_poll_at_another() {
-    let world = World::start().await;
+    // Nobody looks by himself for as long as the test may take.
+    let world = World::start_with(|c| (c.look_every, c.lease) = (Duration::from_secs(300), Duration::from_secs(3000))).await;
     let (_agents, second) = two_replicas(&world, 3).await;
     let there = client(&url(&second));
-    let mut fastest = Duration::MAX;
-    for _ in 0..8 {
+    // The first replica may not be listening yet when the first is asked for.
+    let (mut fastest, mut tries) = (Duration::MAX, 0);
+    while tries < 12 && (tries < 4 || fastest > Duration::from_secs(5)) {
+        tries += 1;
         let begun = Instant::now();
         let taken = there.take_snapshot(&world.cluster, &TakeSnapshot::default()).await.expect("a snapshot");
-        let ended = there.wait_snapshot(taken.id, Duration::from_secs(20)).await.expect("it");
-        assert_eq!(ended.state, SnapshotState::Committed, "{ended:?}");
-        fastest = fastest.min(begun.elapsed());
+        let ended = there.wait_snapshot(taken.id, Duration::from_secs(5)).await.expect("it");
+        if ended.state == SnapshotState::Committed {
+            fastest = fastest.min(begun.elapsed());
+        }
     }
     println!("asked at the other replica, committed after {fastest:?} at best");
-    // Without hints it takes a look at the revisions here and another one there, 250 ms each on average.
-    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+    assert!(fastest < Duration::MAX, "no hint came");
     second.stop().await;
 }
 

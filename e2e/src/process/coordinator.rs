@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
 };
 
 use stillframe_api::Client;
@@ -29,6 +29,7 @@ pub struct CoordinatorSettings {
 /// A coordinator that can be killed and started again on its port.
 #[derive(Debug)]
 pub struct CoordinatorProcess {
+    name: String,
     program: PathBuf,
     directory: PathBuf,
     settings: CoordinatorSettings,
@@ -42,9 +43,9 @@ impl CoordinatorProcess {
     /// # Panics
     ///
     /// When it doesn't start.
-    pub async fn start(program: &Path, directory: &Path, settings: CoordinatorSettings) -> Self {
-        let mut coordinator =
-            Self { program: program.to_owned(), directory: directory.to_owned(), settings, port: port::unused(), process: None };
+    pub async fn start(name: &str, program: &Path, directory: &Path, settings: CoordinatorSettings) -> Self {
+        let (name, program, directory) = (name.to_owned(), program.to_owned(), directory.to_owned());
+        let mut coordinator = Self { name, program, directory, settings, port: port::unused(), process: None };
         coordinator.start_again().await;
         coordinator
     }
@@ -81,6 +82,21 @@ impl CoordinatorProcess {
         Client::new(&self.url()).expect("the coordinator's URL is one")
     }
 
+    /// The process.
+    ///
+    /// # Panics
+    ///
+    /// When it isn't running.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} isn't running", self.name))
+    }
+
+    /// How its process ended, if it has by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::ended)
+    }
+
     /// SIGKILL.
     ///
     /// # Panics
@@ -98,7 +114,7 @@ impl CoordinatorProcess {
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "the coordinator is running");
         let mut command = Self::command(&self.program, &self.settings, self.port);
-        let process = self.process.insert(Process::start("coordinator", &self.directory, &mut command));
+        let process = self.process.insert(Process::start(&self.name, &self.directory, &mut command));
         let client = Client::new(&format!("http://127.0.0.1:{}", self.port)).expect("the coordinator's URL is one");
         eventually("the coordinator can serve", async || {
             if let Some(status) = process.ended() {

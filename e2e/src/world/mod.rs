@@ -2,10 +2,12 @@
 //!
 //! | module | concept |
 //! | --- | --- |
+//! | [`database`] | its database |
 //! | [`options`] | what a test wants of its world |
 //! | [`snapshots`] | taking snapshots and putting the cluster back to them |
 //! | [`money`] | the proof, from the bucket alone |
 
+pub mod database;
 pub mod money;
 pub mod options;
 pub mod snapshots;
@@ -19,11 +21,10 @@ use stillframe_api::{
     Client, HumanDuration,
     cluster::{Cluster, ClusterPhase, CreateCluster},
 };
-use stillframe_private_postgres::testing::TestDatabase;
 use stillframe_protocol::{ClusterName, MemberName};
 use tempfile::TempDir;
 
-pub use self::{options::WorldOptions, snapshots::place};
+pub use self::{database::Database, options::WorldOptions, snapshots::place};
 use crate::{
     process::{CoordinatorProcess, MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings},
     s3::{Bucket, Gate, S3Server, external},
@@ -44,15 +45,18 @@ const KEEP: &str = "STILLFRAME_E2E_KEEP";
 pub struct World {
     // In the order in which they are dropped: who uses something goes before it.
     members: Vec<MemberProcess>,
-    /// The coordinator.
+    /// The coordinator, or the first of several.
     pub coordinator: CoordinatorProcess,
+    /// The other coordinators.
+    pub others: Vec<CoordinatorProcess>,
     /// The bucket with the archive.
     pub bucket: Bucket,
     cluster: ClusterName,
     server: Option<S3Server>,
     directory: TempDir,
     program: PathBuf,
-    _database: TestDatabase,
+    /// The database.
+    pub database: Database,
 }
 
 impl World {
@@ -69,9 +73,9 @@ impl World {
             ..CreateCluster::new(world.cluster.clone(), u32::try_from(options.members.len()).expect("a few members"))
         };
         world.client().create_cluster(&cluster).await.expect("the cluster is created");
-        for name in &options.members {
+        for (number, name) in options.members.iter().enumerate() {
             let settings = MemberSettings {
-                coordinator: world.coordinator.url(),
+                coordinator: world.urls(if options.spread { number } else { 0 }),
                 cluster: world.cluster.to_string(),
                 accounts: ACCOUNTS,
                 initial: INITIAL,
@@ -100,7 +104,7 @@ impl World {
         let keep = std::env::var_os(KEEP).is_some_and(|value| !value.is_empty());
         let directory = tempfile::Builder::new().prefix("stillframe-e2e-").disable_cleanup(keep).tempdir();
         let directory = directory.expect("no temporary directory");
-        let database = TestDatabase::create().await;
+        let database = Database::start(options.own_postgres, options.replicas).await;
         let (server, bucket) = match external::bucket().filter(|_| !options.own_store) {
             Some(bucket) => (None, bucket),
             None => {
@@ -109,23 +113,29 @@ impl World {
                 (Some(server), bucket)
             }
         };
-        let settings = CoordinatorSettings {
-            database_url: database.url().to_owned(),
+        let settings = |coordinator: usize| CoordinatorSettings {
+            database_url: database.url(coordinator),
             archive: bucket.archive_url(),
             environment: bucket.environment(),
             lease: options.lease.clone(),
             restore_timeout: "50s".to_owned(),
         };
-        let coordinator = CoordinatorProcess::start(&options.program, directory.path(), settings).await;
+        let coordinator = CoordinatorProcess::start("coordinator", &options.program, directory.path(), settings(0)).await;
+        let mut others = Vec::new();
+        for number in 1..options.replicas {
+            let name = format!("coordinator-{number}");
+            others.push(CoordinatorProcess::start(&name, &options.program, directory.path(), settings(number)).await);
+        }
         Self {
             members: Vec::new(),
             coordinator,
+            others,
             bucket,
             cluster: "bank".parse().expect("a cluster's name"),
             server,
             directory,
             program: options.program.clone(),
-            _database: database,
+            database,
         }
     }
 
@@ -149,10 +159,23 @@ impl World {
         self.server.as_ref().expect("WorldOptions::with_gate makes a store").unfinished_uploads()
     }
 
-    /// A client of the coordinator.
+    /// The URLs of all coordinators with commas between them, this one first.
+    #[must_use]
+    pub fn urls(&self, first: usize) -> String {
+        let mut urls: Vec<String> = [&self.coordinator].into_iter().chain(&self.others).map(CoordinatorProcess::url).collect();
+        let first = first % urls.len();
+        urls.rotate_left(first);
+        urls.join(",")
+    }
+
+    /// A client of the coordinator, or of all.
+    ///
+    /// # Panics
+    ///
+    /// Never: the URLs are some.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.coordinator.client()
+        Client::new(&self.urls(0)).expect("the coordinators' URLs are some")
     }
 
     /// The cluster's name.

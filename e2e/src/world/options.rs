@@ -21,6 +21,12 @@ pub struct WorldOptions {
     pub on_loss: OnLoss,
     /// Whether the store is the test's own, with a gate, even when `STILLFRAME_TEST_S3_*` names another.
     pub own_store: bool,
+    /// How many coordinators there are. The members know all of them.
+    pub replicas: usize,
+    /// Whether each member asks another coordinator first; else all ask the first.
+    pub spread: bool,
+    /// Whether the database is a server of the test's own, which it may restart, with a line to it from each coordinator, which it may cut.
+    pub own_postgres: bool,
 }
 
 impl WorldOptions {
@@ -35,6 +41,9 @@ impl WorldOptions {
             lease: "30s".to_owned(),
             on_loss: OnLoss::RestoreLatest,
             own_store: false,
+            replicas: 1,
+            spread: true,
+            own_postgres: false,
         }
     }
 
@@ -43,6 +52,20 @@ impl WorldOptions {
     pub fn with_large_states(mut self) -> Self {
         self.ballast_bytes = 64 * 1024;
         self.own_store = true;
+        self
+    }
+
+    /// Two coordinators.
+    #[must_use]
+    pub fn with_two_replicas(mut self) -> Self {
+        self.replicas = 2;
+        self
+    }
+
+    /// A database server of the test's own, and lines to it.
+    #[must_use]
+    pub fn with_own_postgres(mut self) -> Self {
+        self.own_postgres = true;
         self
     }
 

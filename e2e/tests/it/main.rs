@@ -7,6 +7,7 @@ mod deletion;
 mod happy;
 mod member_loss;
 mod processes;
+mod replicas;
 mod restore;
 mod snapshots;
 mod store;

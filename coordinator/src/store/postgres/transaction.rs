@@ -13,6 +13,9 @@ use stillframe_protocol::ClusterName;
 use super::{facts, sqlstate, sqlstate::Kind, write};
 use crate::store::{Rule, Scope, StoreError, TransactError, Transition};
 
+/// How long a transaction may take: longer than the server's own limit for a statement.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How often a transaction is tried when others win.
 const TRIES: u32 = 6;
 
@@ -79,7 +82,14 @@ fn failed(error: sqlx::Error) -> Failed {
 
 async fn once<T>(pool: &PgPool, body: &Body<T>) -> Result<T, Failed> {
     let mut connection = pool.acquire().await.map_err(failed)?;
-    let result = attempt(&mut connection, body).await;
+    let result = match tokio::time::timeout(PATIENCE, attempt(&mut connection, body)).await {
+        Ok(result) => result,
+        // The server gives each statement less; so it isn't heard any more, and whether it heard the commit can't be known.
+        Err(_) => {
+            let reason = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(Failed { kind: Some(Kind::Away), error: StoreError::Unknown { reason }.into() })
+        }
+    };
     if let Err(Failed { kind: Some(Kind::Away), .. }) = &result {
         // Not back into the pool: it may lead to a primary that was demoted.
         drop(connection.detach());

@@ -1,0 +1,87 @@
+//! The database of a world: one on the server that all tests share, or a server of the test's own, with a line to it from each coordinator.
+
+use stillframe_private_postgres::{Options, PrivatePostgres, testing::TestDatabase};
+
+use crate::proxy::{Line, Lines, Network, Upstream, socket_of};
+
+/// The database of a world.
+#[derive(Debug)]
+pub enum Database {
+    /// On the server that all tests share.
+    Shared(TestDatabase),
+    /// On a server of the test's own.
+    Own {
+        /// The server.
+        server: Box<PrivatePostgres>,
+        /// The line of each coordinator.
+        lines: Vec<Line>,
+        /// Where each coordinator connects.
+        urls: Vec<String>,
+        /// What carries them.
+        network: Network,
+    },
+}
+
+impl Database {
+    /// A database for so many coordinators.
+    ///
+    /// # Panics
+    ///
+    /// When there is no server.
+    pub async fn start(own: bool, coordinators: usize) -> Self {
+        if !own {
+            return Self::Shared(TestDatabase::create().await);
+        }
+        let server = stillframe_private_postgres::start(Options::temporary(), |_| {}).await;
+        let server = Box::new(server.unwrap_or_else(|error| panic!("no Postgres: {error}")));
+        let url = server.create_database("world").await.unwrap_or_else(|error| panic!("no database: {error}"));
+        let socket = socket_of(&url).unwrap_or_else(|| panic!("{url} names no socket"));
+        let user = url.trim_start_matches("postgres://").split('@').next().unwrap_or_default().to_owned();
+        let (network, lines) =
+            (Network::start(), vec![(); coordinators].into_iter().map(|()| Line::default()).collect::<Vec<_>>());
+        let url = |line: &Line| {
+            let proxy = network.proxy(Upstream::Unix(socket.clone()), Lines::All(line.clone()));
+            format!("postgres://{user}@{}/world?sslmode=disable", proxy.address())
+        };
+        let urls = lines.iter().map(url).collect();
+        Self::Own { server, lines, urls, network }
+    }
+
+    /// Where a coordinator connects.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such coordinator.
+    #[must_use]
+    pub fn url(&self, coordinator: usize) -> String {
+        match self {
+            Self::Shared(database) => database.url().to_owned(),
+            Self::Own { urls, .. } => urls[coordinator].clone(),
+        }
+    }
+
+    /// The line from a coordinator to the database.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for a server of the test's own.
+    #[must_use]
+    pub fn line(&self, coordinator: usize) -> &Line {
+        match self {
+            Self::Shared(_) => panic!("WorldOptions::with_own_postgres makes lines"),
+            Self::Own { lines, .. } => &lines[coordinator],
+        }
+    }
+
+    /// The test's own server.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for one.
+    pub fn server(&mut self) -> &mut PrivatePostgres {
+        match self {
+            Self::Shared(_) => panic!("WorldOptions::with_own_postgres makes a server"),
+            Self::Own { server, .. } => server,
+        }
+    }
+}
