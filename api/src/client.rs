@@ -17,7 +17,7 @@ use crate::{
     gc::{Collection, GcOptions, GcPlan, GcReport},
     restore::{Restore, StartRestore},
     retention::{ClusterRetention, CreateHold, Hold, Retention},
-    schedule::{PutSchedule, Schedule},
+    schedule::{NextQuery, NextSlot, PauseSchedule, PutSchedule, Schedule},
     settings::{UpdateCluster, UpdateSnapshot},
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
     transport::{Answer, Asked, Transport, unreachable},
@@ -262,6 +262,32 @@ impl Client {
     /// A schedule as it is now.
     pub async fn schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Schedule> {
         self.get(&["v1", "clusters", cluster.as_str(), "schedules", name.as_str()]).await
+    }
+
+    /// Lists a cluster's schedules by name.
+    pub async fn list_schedules(&self, cluster: &ClusterName, page: &PageQuery) -> Result<Page<Schedule>> {
+        self.get_held(&["v1", "clusters", cluster.as_str(), "schedules"], page, Duration::ZERO).await
+    }
+
+    /// The next slots of a schedule.
+    pub async fn next_slots(&self, cluster: &ClusterName, name: &ScheduleName, query: &NextQuery) -> Result<Page<NextSlot>> {
+        let path = ["v1", "clusters", cluster.as_str(), "schedules", name.as_str(), "next"];
+        self.get_held(&path, query, Duration::ZERO).await
+    }
+
+    /// Pauses a schedule.
+    pub async fn pause_schedule(&self, cluster: &ClusterName, name: &ScheduleName, pause: &PauseSchedule) -> Result<Schedule> {
+        self.post(&["v1", "clusters", cluster.as_str(), "schedules", name.as_str(), "pause"], pause).await
+    }
+
+    /// Ends a schedule's pause.
+    pub async fn resume_schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Schedule> {
+        self.post(&["v1", "clusters", cluster.as_str(), "schedules", name.as_str(), "resume"], &()).await
+    }
+
+    /// Takes a snapshot as a schedule would, now.
+    pub async fn trigger_schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Snapshot> {
+        self.post(&["v1", "clusters", cluster.as_str(), "schedules", name.as_str(), "trigger"], &()).await
     }
 
     /// Deletes a schedule. Its snapshots stay.

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: OverheadArgs) -> anyhow::Result<()> {
         for turn in 0..SETTINGS.len() {
             let setting = (round as usize + turn) % SETTINGS.len();
             if let Some(ms) = SETTINGS[setting].1 {
-                let put = PutSchedule { every: HumanDuration::from_millis(ms), timeout: None };
+                let put = PutSchedule::every(HumanDuration::from_millis(ms));
                 stage.client.put_schedule(&cluster.name, &schedule, &put).await?;
             }
             rates[setting].push(rate(&mut counters, Duration::from_secs(args.seconds)).await?);

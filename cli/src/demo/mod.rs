@@ -99,7 +99,7 @@ async fn play(args: &DemoArgs, stage: &Stage, members: &mut Members, view: &mut 
     members.start_all()?;
     running(stage, "the cluster runs", Generation(1)).await?;
     let schedule = ScheduleName::new("demo").map_err(CliError::usage)?;
-    stage.client.put_schedule(&stage.cluster, &schedule, &PutSchedule { every: args.snapshot_every, timeout: None }).await?;
+    stage.client.put_schedule(&stage.cluster, &schedule, &PutSchedule::every(args.snapshot_every)).await?;
     view.say(&format!("running; a snapshot every {}", args.snapshot_every));
 
     let length = Duration::from_secs(args.seconds);

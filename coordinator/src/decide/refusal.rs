@@ -169,6 +169,14 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// A schedule can't be so.
+    #[error("{detail}")]
+    UnfitSchedule {
+        /// What was expected, what was found.
+        detail: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The schedule is gone.
     #[error("cluster {cluster} has no such schedule any more")]
     UnknownSchedule {

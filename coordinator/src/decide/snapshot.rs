@@ -52,6 +52,19 @@ pub fn can_be_taken(facts: &Facts) -> Result<(), Refusal> {
     if members.is_empty() { Ok(()) } else { Err(Refusal::MemberLost { cluster: cluster.name.clone(), members }) }
 }
 
+/// Whether a snapshot may be asked for: it can be taken, or there is room for it to wait.
+///
+/// # Errors
+/// When the cluster isn't whole and running, or too many wait already.
+pub(super) fn can_be_added(facts: &Facts) -> Result<(), Refusal> {
+    can_be_taken(facts)?;
+    let pending = queue::pending(facts).count();
+    if pending < queue::MAX_PENDING {
+        return Ok(());
+    }
+    Err(Refusal::TooManyPending { cluster: facts.cluster.name.clone(), pending })
+}
+
 /// Takes a snapshot, at once or as soon as there is a slot.
 ///
 /// # Errors
@@ -61,11 +74,7 @@ pub fn request(facts: &Facts, occasion: &Occasion, request: Request) -> Result<D
     if facts.snapshot(occasion.snapshot).is_some() {
         return Ok(Decision::nothing(facts));
     }
-    can_be_taken(facts)?;
-    let pending = queue::pending(facts).count();
-    if pending >= queue::MAX_PENDING {
-        return Err(Refusal::TooManyPending { cluster: facts.cluster.name.clone(), pending });
-    }
+    can_be_added(facts)?;
     let mut draft = Draft::new(facts, occasion);
     add(&mut draft, occasion.snapshot, request);
     Ok(draft.decide())

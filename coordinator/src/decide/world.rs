@@ -108,11 +108,22 @@ impl World {
         asked: Option<SnapshotId>,
         rule: impl Fn(&Facts, &Occasion) -> Result<Decision, Refusal>,
     ) -> Result<(), Refusal> {
+        let asked = asked.and_then(|id| self.all.get(&id)).cloned();
+        let look = |facts: &mut Facts| {
+            facts.snapshots.extend(asked.clone().filter(|asked| facts.snapshot(asked.id).is_none()));
+        };
+        self.decide_with(look, rule)
+    }
+
+    /// Lets a rule decide on the facts and what it asks about besides.
+    pub(crate) fn decide_with(
+        &mut self,
+        look: impl Fn(&mut Facts),
+        rule: impl Fn(&Facts, &Occasion) -> Result<Decision, Refusal>,
+    ) -> Result<(), Refusal> {
         let occasion = self.occasion();
         let mut before = self.facts.clone();
-        if let Some(asked) = asked.and_then(|id| self.all.get(&id)).filter(|asked| before.snapshot(asked.id).is_none()) {
-            before.snapshots.push(asked.clone());
-        }
+        look(&mut before);
         before.kept = Some(self.kept());
         let decision = rule(&before, &occasion)?;
         self.check_step(&before, &decision);

@@ -146,6 +146,9 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             .with_hint("list the snapshot's holds (`stillframe hold list`)"),
         Refusal::CollectionSuspended { .. } => problem(ProblemCode::CollectionSuspended, StatusCode::CONFLICT, detail)
             .with_hint("look at what would go (`stillframe gc plan`), then confirm (`stillframe gc confirm`)"),
+        Refusal::UnfitSchedule { hint, .. } => {
+            problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail).with_hint(*hint)
+        }
         Refusal::UnknownSchedule { .. } => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail),
     }
 }

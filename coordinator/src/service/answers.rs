@@ -1,10 +1,11 @@
 //! Facts as answers.
 
+use jiff::Timestamp;
 use stillframe_api::{
     DurationOrZero, HumanDuration,
     cluster::{Cluster, Member, MemberState},
     restore::{Restore, RestoreMember},
-    schedule::Schedule,
+    schedule::{NextSlot, SHOWN_SLOTS, Schedule},
     snapshot::{MemberPhase, Snapshot, SnapshotMember},
 };
 use stillframe_protocol::ClusterName;
@@ -14,6 +15,7 @@ use crate::{
         Facts, blame,
         facts::{Presence, RestoreFacts, ScheduleFacts, SnapshotFacts},
         queue,
+        schedule::timing::Timing,
     },
     store::{ClusterRow, MemberRow, SnapshotRow},
 };
@@ -155,18 +157,43 @@ pub fn restore(cluster: ClusterName, facts: RestoreFacts) -> Restore {
     }
 }
 
-/// A schedule.
+/// A schedule, with when its next slots fire.
 #[must_use]
-pub fn schedule(cluster: ClusterName, facts: ScheduleFacts) -> Schedule {
+pub fn schedule(cluster: ClusterName, facts: ScheduleFacts, now: Timestamp) -> Schedule {
+    let next: Vec<Timestamp> = next_slots(&cluster, &facts, SHOWN_SLOTS).into_iter().map(|slot| slot.fires_at).collect();
+    let paused = facts.is_paused(now);
     Schedule {
         name: facts.name,
         cluster,
-        every: HumanDuration::from_millis(facts.every_ms),
+        every: facts.every_ms.map(HumanDuration::from_millis),
+        cron: facts.cron,
+        time_zone: facts.time_zone,
+        jitter: DurationOrZero::from_millis(facts.jitter_ms),
+        min_pause: DurationOrZero::from_millis(facts.min_pause_ms),
         timeout: facts.timeout_ms.map(HumanDuration::from_millis),
-        next_at: facts.next_at,
+        labels: facts.labels,
+        on_overlap: facts.on_overlap,
+        misfire: facts.misfire,
+        paused,
+        paused_until: facts.paused_until.filter(|_| paused),
+        next_at: next.first().copied(),
+        next,
         last_slot_at: facts.last_slot_at,
         last_snapshot: facts.last_snapshot,
         last_skip: facts.last_skip,
+        missed: facts.missed,
+        last_missed_at: facts.last_missed_at,
         created_at: facts.created_at,
     }
+}
+
+/// The next slots of a schedule; none while it is paused without an end.
+#[must_use]
+pub fn next_slots(cluster: &ClusterName, facts: &ScheduleFacts, limit: usize) -> Vec<NextSlot> {
+    if facts.paused {
+        return Vec::new();
+    }
+    let Ok(timing) = Timing::of(cluster, facts) else { return Vec::new() };
+    let slots = timing.slots_from(facts.next_slot()).take(limit);
+    slots.map(|(slot_at, fires_at)| NextSlot { slot_at, fires_at }).collect()
 }

@@ -1,6 +1,6 @@
 //! Snapshots: asking for, reading, changing, aborting.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use stillframe_api::{
     Page,
@@ -22,8 +22,8 @@ use crate::{
 /// The longest reason for an abort, in bytes.
 const MAX_WHY_BYTES: usize = 1024;
 
-fn check_labels(request: &TakeSnapshot) -> Result<(), ServiceError> {
-    let labels = &request.labels;
+/// Refuses labels that are too many or too long.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ServiceError> {
     if labels.len() > MAX_LABELS {
         return Err(ServiceError::Invalid(format!("labels may be {MAX_LABELS} at most, found {}", labels.len())));
     }
@@ -49,7 +49,7 @@ impl Service {
         cluster: &ClusterName,
         request: TakeSnapshot,
     ) -> Result<Snapshot, ServiceError> {
-        check_labels(&request)?;
+        check_labels(&request.labels)?;
         if caller.is_repeated()
             && let Some(row) = self.store.snapshot(SnapshotId(caller.id())).await?
         {
@@ -69,7 +69,12 @@ impl Service {
     }
 
     /// The answer from the facts of a transition, without asking again.
-    async fn answer_from_facts(&self, cluster: &ClusterName, facts: Facts, id: SnapshotId) -> Result<Snapshot, ServiceError> {
+    pub(super) async fn answer_from_facts(
+        &self,
+        cluster: &ClusterName,
+        facts: Facts,
+        id: SnapshotId,
+    ) -> Result<Snapshot, ServiceError> {
         let now = facts.now;
         match facts.snapshot(id).cloned() {
             Some(found) if found.reported.is_empty() => {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::decide::{
     Decision, Facts, Refusal,
-    facts::{ClusterFacts, CollectionState, ScheduleFacts},
+    facts::{ClusterFacts, CollectionState},
     schedule::Slot,
 };
 
@@ -288,33 +288,9 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// Sets a schedule.
-    async fn put_schedule(
-        &self,
-        cluster: &ClusterName,
-        schedule: &NewSchedule,
-        request_id: Option<String>,
-    ) -> Result<ScheduleFacts, StoreError>;
+    /// Schedules by name, after this one.
+    async fn schedules(&self, cluster: &ClusterName, after: Option<&str>, limit: u32) -> Result<Vec<ScheduleRow>, StoreError>;
 
     /// A schedule.
     async fn schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Option<ScheduleRow>, StoreError>;
-
-    /// Deletes a schedule; false when there was none.
-    async fn delete_schedule(
-        &self,
-        cluster: &ClusterName,
-        name: &ScheduleName,
-        request_id: Option<String>,
-    ) -> Result<bool, StoreError>;
-}
-
-/// A schedule as it is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewSchedule {
-    /// Its name.
-    pub name: ScheduleName,
-    /// The interval between slots, in milliseconds.
-    pub every_ms: u64,
-    /// How long each snapshot may take, in milliseconds.
-    pub timeout_ms: Option<u64>,
 }

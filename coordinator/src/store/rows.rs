@@ -95,6 +95,8 @@ pub struct RestoreRow {
 pub struct ScheduleRow {
     /// Its cluster.
     pub cluster: ClusterName,
+    /// The database's clock.
+    pub now: Timestamp,
     /// The schedule.
     #[serde(flatten)]
     pub facts: ScheduleFacts,

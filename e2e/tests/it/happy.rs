@@ -50,7 +50,7 @@ async fn a_cluster_forms_takes_its_first_snapshot_by_itself_and_every_snapshot_a
 /// A schedule takes its snapshots until it is deleted.
 async fn scheduled(world: &World) {
     let (client, name) = (world.client(), "often".parse::<ScheduleName>().expect("a name"));
-    let schedule = PutSchedule { every: HumanDuration::from_millis(150), timeout: None };
+    let schedule = PutSchedule::every(HumanDuration::from_millis(150));
     client.put_schedule(world.name(), &name, &schedule).await.expect("the schedule is set");
     let of_schedule = Trigger::Schedule { schedule: name.to_string() };
     eventually("the schedule has taken three snapshots", async || {
@@ -60,7 +60,7 @@ async fn scheduled(world: &World) {
     })
     .await;
     let shown = client.schedule(world.name(), &name).await.expect("the schedule is shown");
-    assert!(shown.last_snapshot.is_some() && Some(shown.next_at) > shown.last_slot_at, "{shown:?}");
+    assert!(shown.last_snapshot.is_some() && shown.next_at > shown.last_slot_at, "{shown:?}");
     client.delete_schedule(world.name(), &name).await.expect("the schedule is deleted");
     let gone = client.schedule(world.name(), &name).await.expect_err("it is gone");
     assert_eq!(gone.problem().map(|problem| problem.status), Some(404));

@@ -1,12 +1,15 @@
 //! Snapshots that don't go as they usually do.
 
+use jiff::Timestamp;
 use stillframe_api::{
     HumanDuration, ProblemCode,
+    settings::{UpdateCluster, UpdateSnapshot},
     snapshot::{AbortReason, AbortSnapshot, Snapshot, SnapshotState, TakeSnapshot},
 };
 use stillframe_e2e::{
     World,
     s3::{Failure, Point, Requests},
+    wait::eventually,
     world::place,
 };
 use stillframe_protocol::SnapshotId;
@@ -105,4 +108,57 @@ async fn a_snapshot_is_aborted_on_request_and_a_committed_one_is_not() {
     assert_eq!(refused.problem().map(|problem| (problem.status, problem.code)), Some((409, ProblemCode::SnapshotEnded)));
     world.all_conserved().await;
     world.no_member_has_ended();
+}
+
+#[tokio::test]
+async fn several_snapshots_are_taken_at_once_and_each_conserves_the_money() {
+    let world = World::start(options().with_large_states()).await;
+    let changes = UpdateCluster { max_concurrent: Some(3), ..UpdateCluster::default() };
+    world.client().update_cluster(world.name(), &changes).await.expect("changed");
+
+    // The parts of a stay on their way to the store, so none of the three can end before the others have begun.
+    let held = world.gate().hold(Requests::writes().key_with("/parts/a."), Point::BeforeTheWork, 3);
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(world.take_snapshot().await);
+    }
+    held.arrived(3).await;
+    let mut epochs = Vec::new();
+    for id in &taken {
+        let recording = world.snapshot_in(*id, SnapshotState::Recording).await;
+        epochs.push(recording.epoch);
+    }
+    assert!(epochs.windows(2).all(|pair| pair[0] < pair[1]), "{epochs:?}");
+    let waits = world.take_snapshot().await;
+    let pending = world.snapshot_in(waits, SnapshotState::Pending).await;
+    assert_eq!(pending.position, Some(1));
+    held.let_through();
+
+    let mut transfers = 0;
+    for id in taken.into_iter().chain([waits]) {
+        world.committed(id).await;
+        let audit = world.conserved(id).await;
+        assert!(audit.transfers >= transfers, "a later cut is later everywhere");
+        transfers = audit.transfers;
+    }
+}
+
+#[tokio::test]
+async fn a_longer_timeout_reaches_the_members_that_are_storing_their_parts() {
+    let world = World::start(options().with_large_states()).await;
+    let held = world.gate().fail(Requests::writes().key_with("/parts/a."), Point::BeforeTheWork, Failure::SlowDown);
+    let request = TakeSnapshot { timeout: Some(HumanDuration::from_millis(8_000)), ..TakeSnapshot::default() };
+    let taken = world.client().take_snapshot(world.name(), &request).await.expect("taken");
+    let changes = UpdateSnapshot { timeout: Some(HumanDuration::from_millis(600_000)) };
+    world.client().update_snapshot(taken.id, &changes).await.expect("changed");
+    let first_deadline = taken.deadline_at;
+    eventually("the first deadline is past", async || {
+        let now = world.client().snapshot(taken.id).await.expect("it");
+        assert_eq!(now.state, SnapshotState::Recording, "{now:?}");
+        if Timestamp::now() > first_deadline { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    drop(held);
+    world.committed(taken.id).await;
+    world.conserved(taken.id).await;
 }

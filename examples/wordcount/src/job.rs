@@ -255,7 +255,7 @@ pub async fn run(args: &JobArgs) -> Result<Counts, JobError> {
     if created.generation != Generation::default() {
         return Err(JobError::Used { cluster });
     }
-    let schedule = PutSchedule { every: args.snapshot_every, timeout: None };
+    let schedule = PutSchedule::every(args.snapshot_every);
     client.put_schedule(&cluster, &ScheduleName::new("wordcount")?, &schedule).await?;
     let cast = Cast::new(args.splitters, args.counters)?;
     if let Some((member, _)) = args.kill.iter().find(|(member, _)| cast.all().all(|(_, name)| name != member)) {

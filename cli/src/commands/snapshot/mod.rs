@@ -152,7 +152,7 @@ pub async fn run(command: SnapshotCommand, out: &mut Output) -> Result<(), CliEr
 }
 
 /// Prints it, once it has ended if that is to be waited for; the outcome counts only then.
-async fn print(client: &Client, snapshot: Snapshot, wait: Option<Wait>, out: &mut Output) -> Result<(), CliError> {
+pub(super) async fn print(client: &Client, snapshot: Snapshot, wait: Option<Wait>, out: &mut Output) -> Result<(), CliError> {
     let Some(wait) = wait else {
         return out.result(&snapshot, show::describe);
     };

@@ -57,7 +57,8 @@ pub(super) async fn deadlines(pool: &PgPool) -> Result<Due<ClusterName>, StoreEr
 pub(super) async fn schedules(pool: &PgPool) -> Result<Due<(ClusterName, ScheduleName)>, StoreError> {
     let rows = sqlx::query!(
         r#"
-        SELECT cluster, name, extract(epoch FROM next_at - clock_timestamp())::float8 AS "in_secs!" FROM schedules ORDER BY next_at LIMIT $1
+        SELECT cluster, name, extract(epoch FROM next_at - clock_timestamp())::float8 AS "in_secs!" FROM schedules
+         WHERE NOT paused ORDER BY next_at LIMIT $1
         "#,
         BATCH,
     )

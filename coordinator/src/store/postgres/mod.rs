@@ -27,12 +27,12 @@ use uuid::Uuid;
 
 use super::{
     AuditEntry, AuditFilter, AuditHead, ClusterRow, Collecting, CollectionRow, CompleteSnapshot, Due, Hint, LeaseKey, Leftover,
-    MemberRow, NewSchedule, PartRow, ProgressRow, Renewal, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow,
-    Store, StoreError, Taken, TransactError, Transition, UnfinishedUpload, UploadRow, Uploads,
+    MemberRow, PartRow, ProgressRow, Renewal, RestoreRow, Rule, ScheduleRow, Scope, SnapshotFilter, SnapshotRow, Store,
+    StoreError, Taken, TransactError, Transition, UnfinishedUpload, UploadRow, Uploads,
 };
 use crate::decide::{
     Decision, Facts,
-    facts::{ClusterFacts, CollectionState, ScheduleFacts},
+    facts::{ClusterFacts, CollectionState},
 };
 
 mod audit;
@@ -235,25 +235,11 @@ impl Store for PostgresStore {
         audit::chain(&self.pool, cluster, after, last, limit).await
     }
 
-    async fn put_schedule(
-        &self,
-        cluster: &ClusterName,
-        schedule: &NewSchedule,
-        request_id: Option<String>,
-    ) -> Result<ScheduleFacts, StoreError> {
-        schedules::put(&self.pool, cluster, schedule, request_id).await
+    async fn schedules(&self, cluster: &ClusterName, after: Option<&str>, limit: u32) -> Result<Vec<ScheduleRow>, StoreError> {
+        schedules::list(&self.pool, cluster, after, limit).await
     }
 
     async fn schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Option<ScheduleRow>, StoreError> {
         schedules::get(&self.pool, cluster, name).await
-    }
-
-    async fn delete_schedule(
-        &self,
-        cluster: &ClusterName,
-        name: &ScheduleName,
-        request_id: Option<String>,
-    ) -> Result<bool, StoreError> {
-        schedules::delete(&self.pool, cluster, name, request_id).await
     }
 }

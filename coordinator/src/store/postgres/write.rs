@@ -1,9 +1,10 @@
 //! Writing a decision: the difference between the facts before and after, guarded by what was expected, with the audit.
 
+use jiff_sqlx::ToSqlx;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use stillframe_api::cluster::CreateCluster;
-use stillframe_protocol::ClusterName;
+use stillframe_protocol::{ClusterName, name::ScheduleName};
 
 use super::{
     json::{bigint, from_json, to_json},
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     decide::{
         Audit, Facts,
-        facts::{ClusterFacts, HoldFacts, MemberFacts, RestoreFacts, SnapshotFacts},
+        facts::{ClusterFacts, HoldFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
         schedule::Slot,
     },
     store::{Outcome, StoreError, TransactError},
@@ -37,6 +38,11 @@ pub(super) async fn write(
         put_restore(connection, cluster, restore).await?;
     }
     holds(connection, before, next).await?;
+    match (&before.schedule, &next.schedule) {
+        (known, Some(schedule)) if known.as_ref() != Some(schedule) => put_schedule(connection, cluster, schedule).await?,
+        (Some(gone), None) => delete_schedule(connection, cluster, &gone.name).await?,
+        (Some(_) | None, Some(_) | None) => {}
+    }
     if let Some(slot) = &outcome.slot {
         put_slot(connection, cluster, next, slot).await?;
     }
@@ -219,28 +225,51 @@ async fn holds(connection: &mut PgConnection, before: &Facts, next: &Facts) -> R
     Ok(())
 }
 
-async fn put_slot(connection: &mut PgConnection, cluster: &ClusterName, next: &Facts, slot: &Slot) -> Result<(), Stop> {
-    let Some(schedule) = &next.schedule else { return Ok(()) };
+async fn put_schedule(connection: &mut PgConnection, cluster: &ClusterName, schedule: &ScheduleFacts) -> Result<(), Stop> {
     let done = sqlx::query!(
         r#"
-        WITH slot AS (
-            INSERT INTO schedule_slots (cluster, schedule, slot_at, snapshot, skip)
-            SELECT d.cluster, d.name, d.next_at, $3, $4 FROM schedules d WHERE d.cluster = $1 AND d.name = $2
-            RETURNING slot_at
-        )
-        UPDATE schedules d SET next_at = n.next_at, last_slot_at = slot.slot_at, last_snapshot = n.last_snapshot, last_skip = n.last_skip
-          FROM slot, jsonb_to_record($5) AS n(next_at timestamptz, last_snapshot uuid, last_skip text)
-         WHERE d.cluster = $1 AND d.name = $2
+        INSERT INTO schedules (cluster, name, every_ms, cron, time_zone, jitter_ms, min_pause_ms, timeout_ms, labels, on_overlap, misfire, paused,
+                               paused_until, next_at, next_slot_at, last_slot_at, last_snapshot, last_skip, missed, last_missed_at, created_at)
+        SELECT $1, n.name, n.every_ms, n.cron, n.time_zone, n.jitter_ms, n.min_pause_ms, n.timeout_ms, n.labels, n.on_overlap, n.misfire, n.paused,
+               n.paused_until, n.next_at, n.next_slot_at, n.last_slot_at, n.last_snapshot, n.last_skip, n.missed, n.last_missed_at, n.created_at
+          FROM jsonb_to_record($2) AS n(name text, every_ms bigint, cron text, time_zone text, jitter_ms bigint, min_pause_ms bigint,
+                                        timeout_ms bigint, labels jsonb, on_overlap text, misfire text, paused boolean,
+                                        paused_until timestamptz, next_at timestamptz, next_slot_at timestamptz, last_slot_at timestamptz,
+                                        last_snapshot uuid, last_skip text, missed bigint, last_missed_at timestamptz, created_at timestamptz)
+        ON CONFLICT (cluster, name) DO UPDATE SET
+            every_ms = excluded.every_ms, cron = excluded.cron, time_zone = excluded.time_zone, jitter_ms = excluded.jitter_ms,
+            min_pause_ms = excluded.min_pause_ms, timeout_ms = excluded.timeout_ms, labels = excluded.labels, on_overlap = excluded.on_overlap,
+            misfire = excluded.misfire, paused = excluded.paused, paused_until = excluded.paused_until, next_at = excluded.next_at,
+            next_slot_at = excluded.next_slot_at, last_slot_at = excluded.last_slot_at, last_snapshot = excluded.last_snapshot,
+            last_skip = excluded.last_skip, missed = excluded.missed, last_missed_at = excluded.last_missed_at
         "#,
         cluster.as_str(),
-        schedule.name.as_str(),
-        slot.snapshot.map(|id| id.0),
-        slot.skip,
         to_json(schedule)?,
     )
     .execute(connection)
     .await?;
     expect_rows(done.rows_affected(), 1, "schedules")
+}
+
+async fn delete_schedule(connection: &mut PgConnection, cluster: &ClusterName, name: &ScheduleName) -> Result<(), Stop> {
+    let deleted = sqlx::query!("DELETE FROM schedules WHERE cluster = $1 AND name = $2", cluster.as_str(), name.as_str());
+    let done = deleted.execute(connection).await?;
+    expect_rows(done.rows_affected(), 1, "schedules")
+}
+
+async fn put_slot(connection: &mut PgConnection, cluster: &ClusterName, next: &Facts, slot: &Slot) -> Result<(), Stop> {
+    let Some(schedule) = &next.schedule else { return Ok(()) };
+    let done = sqlx::query!(
+        "INSERT INTO schedule_slots (cluster, schedule, slot_at, snapshot, skip) VALUES ($1, $2, $3, $4, $5)",
+        cluster.as_str(),
+        schedule.name.as_str(),
+        slot.at.to_sqlx() as _,
+        slot.snapshot.map(|id| id.0),
+        slot.skip,
+    )
+    .execute(connection)
+    .await?;
+    expect_rows(done.rows_affected(), 1, "schedule_slots")
 }
 
 /// The cluster's row, guarded by the version that was read, and the audit: one statement.
