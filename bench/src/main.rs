@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | trigger-to-committed beside the floor | [`floor`] |
 //! | throughput with and without snapshots | [`overhead`] |
+//! | 10, 100 and 1,000 members | [`scale`] |
 //! | Postgres, coordinator, archive and member processes | [`stage`] |
 //! | what a member does | [`member`] |
 //! | percentiles | [`figures`] |
@@ -12,6 +13,7 @@ mod figures;
 mod floor;
 mod member;
 mod overhead;
+mod scale;
 mod stage;
 
 use std::process::ExitCode;
@@ -32,6 +34,11 @@ enum Command {
     Floor(floor::FloorArgs),
     /// Message throughput of a busy pair with snapshots every second, every 100 ms, and off.
     Overhead(overhead::OverheadArgs),
+    /// Trigger-to-committed and the idle cost of a replica with 10, 100 and 1,000 registered members, light stand-ins for agents.
+    Scale(scale::ScaleArgs),
+    /// A coordinator in a process of its own; the workloads start it.
+    #[command(hide = true)]
+    Coordinator(scale::CoordinatorArgs),
     /// One member process; the workloads start these.
     #[command(hide = true)]
     Member(member::MemberArgs),
@@ -45,6 +52,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Member(args) => member::run(args).map_err(anyhow::Error::from),
         Command::Floor(args) => runtime().and_then(|runtime| runtime.block_on(floor::run(args))),
+        Command::Scale(args) => runtime().and_then(|runtime| runtime.block_on(scale::run(args))),
+        Command::Coordinator(args) => runtime().and_then(|runtime| runtime.block_on(scale::serve(args))),
         Command::Overhead(args) => runtime().and_then(|runtime| runtime.block_on(overhead::run(args))),
     };
     match done {

@@ -80,6 +80,7 @@ pub async fn run(options: &Options) -> std::io::Result<Summary> {
         observer: Observer::start(stage.cluster.clone(), stage.clients(), Arc::clone(&timeline)),
         workload: Workload::new(stage.cluster.clone(), stage.clients(), Arc::clone(&timeline)),
         history: History::default(),
+        audit_head: None,
         summary: Summary { seed: options.seed, ..Summary::default() },
         timeline,
         stage,
@@ -114,6 +115,8 @@ struct Run {
     observer: Observer,
     workload: Workload,
     history: History,
+    /// The head of the audit's chain, as it was seen last.
+    audit_head: Option<String>,
     summary: Summary,
     timeline: Arc<Timeline>,
     stage: Stage,
@@ -218,11 +221,12 @@ impl Run {
         check::calm::snapshot_commits(&self.stage).await?;
         self.history.update(&self.stage.client(0), &self.stage.cluster).await?;
         self.summary.verified += check::bucket::committed_verify(&self.stage, &mut self.history, false).await;
-        let late = check::bucket::nothing_without_owner(&self.stage, &mut self.history).await?;
+        let late = check::bucket::nothing_without_owner(&self.stage, &mut self.history, false).await?;
         if late > 0 {
             self.timeline
                 .say(Voice::Run, format!("{late} objects came after their snapshot was aborted; the second sweep is for them"));
         }
+        self.audit_head = check::audit::chain_verifies(&self.stage, self.audit_head.take()).await?;
         for panic in check::logs::panics(&self.stage.directory().join("logs"))? {
             self.violation(panic);
         }
@@ -231,6 +235,9 @@ impl Run {
 
     async fn check_all(&mut self) {
         self.summary.verified = check::bucket::committed_verify(&self.stage, &mut self.history, true).await;
+        if let Err(violation) = check::bucket::nothing_without_owner(&self.stage, &mut self.history, true).await {
+            self.violation(violation);
+        }
         self.history_is_fine();
     }
 

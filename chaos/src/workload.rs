@@ -126,7 +126,13 @@ async fn carry_out(client: &Client, cluster: &ClusterName, ask: Ask) -> Carried 
         },
         Ask::RestoreLatest => restore(client, cluster, 0).await,
         Ask::RestoreOlder { pick } => restore(client, cluster, pick).await,
-        Ask::Delete { .. } => Ok(("not offered", None)),
+        Ask::Delete { pick } => {
+            let committed = snapshots(client, cluster, Some(SnapshotState::Committed)).await?;
+            let Some(number) = usize::try_from(pick).unwrap_or(usize::MAX).checked_rem(committed.len()) else {
+                return Ok(("there was none", None));
+            };
+            client.delete_snapshot(committed[number].id).await.map(|_| ("accepted", None))
+        }
     }
 }
 

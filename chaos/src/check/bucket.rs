@@ -58,8 +58,9 @@ async fn verify(stage: &Stage, archive: &Archive, id: SnapshotId) -> Result<blak
     Ok(blake3::hash(&stage.bucket.read(&key).await))
 }
 
-/// An upload that came to its end so long after its snapshot was aborted, or less, is swept with the second sweep, ten minutes later.
-const LATE: Duration = Duration::from_secs(11 * 60);
+/// An upload that came to its end after its snapshot was aborted or deleted is left to the second sweep, which is to be over after so long. The
+/// replicas are told 20 s.
+const LATE: Duration = Duration::from_secs(60);
 
 /// What a listed time may be short of the real one: some stores keep whole seconds only.
 const COARSE_MS: i64 = 1_000;
@@ -75,11 +76,12 @@ async fn keys(stage: &Stage) -> BTreeMap<String, BTreeMap<String, i64>> {
 }
 
 /// Waits until nothing in the bucket is without an owner: each object is named by the manifest of a committed snapshot, or is its manifest, or
-/// belongs to a snapshot that is being taken. Gives how many were uploaded after their snapshot had been aborted and aren't swept yet.
+/// belongs to a snapshot that is being taken. Gives how many were uploaded after their snapshot had been aborted and aren't swept yet, which is fine
+/// for a while, unless `all` is asked for.
 ///
 /// # Errors
 /// When something stays.
-pub async fn nothing_without_owner(stage: &Stage, history: &mut History) -> Result<usize, String> {
+pub async fn nothing_without_owner(stage: &Stage, history: &mut History, all: bool) -> Result<usize, String> {
     let archive = stage.bucket.archive().await;
     within_bound("no object in the bucket is without an owner", async || {
         // First the bucket, then the catalog: what was there has its row by then.
@@ -108,7 +110,7 @@ pub async fn nothing_without_owner(stage: &Stage, history: &mut History) -> Resu
                 }
                 SnapshotState::Aborted | SnapshotState::Deleting | SnapshotState::Deleted => {
                     for (key, written_at_ms) in keys {
-                        let may_stay = seen.state == SnapshotState::Aborted && is_late(seen.ended_at_ms, written_at_ms);
+                        let may_stay = !all && seen.state != SnapshotState::Deleting && is_late(seen.ended_at_ms, written_at_ms);
                         late += usize::from(may_stay);
                         if !may_stay {
                             orphans.push(format!("{key} ({})", seen.state));
@@ -122,9 +124,9 @@ pub async fn nothing_without_owner(stage: &Stage, history: &mut History) -> Resu
     .await
 }
 
-/// Whether an object was written after its snapshot was aborted, not long ago.
-fn is_late(aborted_at_ms: Option<i64>, written_at_ms: i64) -> bool {
+/// Whether an object was written after its snapshot had ended, not long ago.
+fn is_late(ended_at_ms: Option<i64>, written_at_ms: i64) -> bool {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let limit_ms = i64::try_from(LATE.as_millis()).unwrap_or(i64::MAX);
-    aborted_at_ms.is_some_and(|aborted| written_at_ms + COARSE_MS >= aborted && now_ms - written_at_ms < limit_ms)
+    ended_at_ms.is_some_and(|ended| written_at_ms + COARSE_MS >= ended && now_ms - written_at_ms < limit_ms)
 }

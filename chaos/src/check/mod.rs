@@ -5,8 +5,10 @@
 //! | [`calm`] | everything serves and runs again, and snapshots are taken |
 //! | [`history`] | what is known of every snapshot, and what it may become |
 //! | [`bucket`] | the archive alone: every committed snapshot verifies and adds up, nothing has no owner |
+//! | [`audit`] | the audit's chain is as it was written |
 //! | [`logs`] | no process has panicked |
 
+pub mod audit;
 pub mod bucket;
 pub mod calm;
 pub mod history;

@@ -153,11 +153,18 @@ impl Stage {
             .map(|((from, _), line)| (member_name(*from), line.clone()))
             .collect();
         let door = self._network.proxy(Upstream::Tcp(listen), Choice::OfMember(from));
-        let home = number % self.replicas.len();
-        let replica = SocketAddr::from(([127, 0, 0, 1], self.replicas[home].port()));
-        let control = self._network.proxy(Upstream::Tcp(replica), Choice::All(self.lines.control[&(number, home)].clone()));
+        let replicas = self.replicas.len();
+        // Each begins with another, and goes to the next when it gets no answer.
+        let control: Vec<String> = (0..replicas)
+            .map(|nth| (number + nth) % replicas)
+            .map(|replica| {
+                let address = SocketAddr::from(([127, 0, 0, 1], self.replicas[replica].port()));
+                let line = self.lines.control[&(number, replica)].clone();
+                self._network.proxy(Upstream::Tcp(address), Choice::All(line)).url()
+            })
+            .collect();
         let settings = MemberSettings {
-            coordinator: control.url(),
+            coordinator: control.join(","),
             cluster: self.cluster.to_string(),
             accounts: ACCOUNTS,
             initial: INITIAL,

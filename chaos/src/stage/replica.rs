@@ -52,6 +52,8 @@ impl Replica {
     pub fn start(&mut self) {
         if self.process.is_none() {
             let mut command = CoordinatorProcess::command(&self.program, &self.settings, self.port);
+            // Soon, so that a run sees retention and second sweeps at work.
+            command.args(["--gc-interval", "3s", "--sweep-again", "20s"]);
             self.process = Some(Process::start(&replica_name(self.number).replace(' ', "-"), &self.logs, &mut command));
         }
     }
