@@ -3,88 +3,168 @@
 use std::{
     collections::BTreeMap,
     io::{Seek, SeekFrom},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use stillframe_api::agent::PrepareRestore;
-use stillframe_archive::{ChannelRecord, ChannelsError, ChannelsReader, ObjectEntry, PlainObject, Role};
+use stillframe_api::agent::{PrepareProblem, PrepareRestore, ReportEvent};
+use stillframe_archive::{ArchiveError, ChannelRecord, ChannelsError, ChannelsReader, ObjectEntry, PlainObject, Role};
 use stillframe_protocol::{MemberName, Received, Sent, SeqRanges};
 
 use crate::{
+    control::reporter::Reporter,
     deadline::Deadline,
     upload::{ArchiveDoor, Patience, entry},
 };
 
-/// How long a store that is away is tried before the restore is failed (and can be started again).
+/// How long a store that is away is tried before the coordinator is told, which then says when to try again.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is said how far a part is that takes long to load.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Members that have other names now than in the part.
+pub(crate) type Renamed = BTreeMap<MemberName, MemberName>;
+
+/// A member's name now.
+pub(crate) fn name_now(renamed: &Renamed, name: MemberName) -> MemberName {
+    renamed.get(&name).cloned().unwrap_or(name)
+}
 
 /// A part, loaded and verified, that nothing of was given to the application yet.
 #[derive(Debug)]
 pub(crate) struct LoadedPart {
     pub(crate) state: PlainObject,
-    /// At its beginning.
+    /// At its beginning, with the names in the part.
     pub(crate) channels: Option<PlainObject>,
+    pub(crate) renamed: Renamed,
     pub(crate) sent: Vec<Sent>,
     /// What was received, the recorded messages included.
     pub(crate) received: Vec<Received>,
-    /// Plain bytes of all objects.
+    /// Bytes of all objects, as stored.
     pub(crate) bytes: u64,
 }
 
-/// Loads and verifies.
+/// Why a part can't be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoadError {
+    pub(crate) problem: PrepareProblem,
+    /// What is wrong, in a sentence that names the object.
+    pub(crate) detail: String,
+}
+
+impl LoadError {
+    fn unreadable(detail: impl Into<String>) -> Self {
+        Self { problem: PrepareProblem::Unreadable, detail: detail.into() }
+    }
+
+    fn member(detail: impl Into<String>) -> Self {
+        Self { problem: PrepareProblem::Member, detail: detail.into() }
+    }
+}
+
+impl From<ArchiveError> for LoadError {
+    fn from(error: ArchiveError) -> Self {
+        let problem = match () {
+            () if error.is_damage() => PrepareProblem::Unreadable,
+            () if error.is_transient() => PrepareProblem::Unavailable,
+            () => PrepareProblem::Member,
+        };
+        Self { problem, detail: error.to_string() }
+    }
+}
+
+/// Loads and verifies, and says now and again how far it is.
 ///
 /// # Errors
-/// What is wrong with the part, in a sentence that names the object.
-pub(crate) async fn load(part: PrepareRestore, door: Arc<ArchiveDoor>) -> Result<LoadedPart, String> {
+/// What is wrong with the part, and whether trying again may help.
+pub(crate) async fn load_and_tell(
+    part: PrepareRestore,
+    door: Arc<ArchiveDoor>,
+    reporter: Reporter,
+) -> Result<LoadedPart, LoadError> {
+    let (restore, generation) = (part.restore, part.generation);
+    let received = Arc::new(AtomicU64::new(0));
+    let mut loading = std::pin::pin!(load(part, &door, &received));
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    ticks.reset();
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut loading => return result,
+            _ = ticks.tick() => {
+                let event = ReportEvent::Loading { restore, generation, loaded: received.load(Ordering::Relaxed) };
+                let reporter = reporter.clone();
+                // Apart, so that a coordinator that is slow to answer doesn't hold up the loading.
+                tokio::spawn(async move { reporter.mention(event).await });
+            }
+        }
+    }
+}
+
+/// Loads and verifies.
+async fn load(part: PrepareRestore, door: &ArchiveDoor, received: &AtomicU64) -> Result<LoadedPart, LoadError> {
     let deadline = Deadline::at(Instant::now() + PATIENCE);
-    let state = entry(&part.objects, Role::State).ok_or("the part has no state object: expected one in its manifest")?;
-    let state = get(&door, state, &deadline).await?;
-    let mut bytes = state.len();
+    let no_state = || LoadError::unreadable("the part has no state object: expected one in its manifest");
+    let state = get(door, entry(&part.objects, Role::State).ok_or_else(no_state)?, &deadline, received).await?;
     let mut channels = None;
     if let Some(object) = entry(&part.objects, Role::Channels) {
-        let plain = get(&door, object, &deadline).await?;
-        bytes += plain.len();
-        let name = object.describe();
+        let plain = get(door, object, &deadline, received).await?;
+        let (name, renamed) = (object.describe(), part.renamed.clone());
         // The digest was right, so only another program's writing, or a mistake of ours, can be found here; but then it is found in time.
-        let checked = tokio::task::spawn_blocking(move || check(plain)).await.map_err(|error| error.to_string())?;
-        let (plain, recorded) = checked.map_err(|error| format!("{name}: {error}"))?;
+        let checked = tokio::task::spawn_blocking(move || check(plain, &renamed)).await;
+        let checked = checked.map_err(|error| LoadError::member(error.to_string()))?;
+        let (plain, recorded) = checked.map_err(|error| LoadError::unreadable(format!("{name}: {error}")))?;
         let expected: BTreeMap<_, _> = part.recorded.iter().map(|r| (r.from.clone(), r.ranges.clone())).collect();
         let expected_some: BTreeMap<_, _> = expected.into_iter().filter(|(_, ranges)| !ranges.is_empty()).collect();
         if recorded != expected_some {
-            return Err(format!(
+            return Err(LoadError::unreadable(format!(
                 "{name}: holds the messages {recorded:?}: expected {expected_some:?}, as recorded in the manifest"
-            ));
+            )));
         }
         channels = Some(plain);
     } else if part.recorded.iter().any(|recorded| !recorded.ranges.is_empty()) {
-        return Err("the part has no channels object: expected one, because messages were recorded".to_owned());
+        let detail = "the part has no channels object: expected one, because messages were recorded";
+        return Err(LoadError::unreadable(detail));
     }
+    let bytes = part.objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add);
     let received = with_recorded(&part);
-    Ok(LoadedPart { state, channels, sent: part.sent, received, bytes })
+    Ok(LoadedPart { state, channels, renamed: part.renamed, sent: part.sent, received, bytes })
 }
 
-async fn get(door: &ArchiveDoor, object: &ObjectEntry, deadline: &Deadline) -> Result<PlainObject, String> {
+async fn get(
+    door: &ArchiveDoor,
+    object: &ObjectEntry,
+    deadline: &Deadline,
+    received: &AtomicU64,
+) -> Result<PlainObject, LoadError> {
     let mut patience = Patience::until(deadline.clone());
+    let before = received.load(Ordering::Relaxed);
     loop {
         let result = match door.open().await {
-            Ok(archive) => archive.get(object).await,
+            Ok(archive) => archive.get_counted(object, received).await,
             Err(error) => Err(error),
         };
         match result {
-            Err(error) if patience.is_worth_it(&error) => patience.wait(&error).await,
-            result => return result.map_err(|error| error.to_string()),
+            Err(error) if patience.is_worth_it(&error) => {
+                received.store(before, Ordering::Relaxed);
+                patience.wait(&error).await;
+            }
+            result => return result.map_err(LoadError::from),
         }
     }
 }
 
-/// Reads every record once; gives the object back at its beginning, with the numbers of the messages in it.
-fn check(mut channels: PlainObject) -> Result<(PlainObject, BTreeMap<MemberName, SeqRanges>), ChannelsError> {
+/// Reads every record once; gives the object back at its beginning, with the numbers of the messages in it, by the names of now.
+fn check(mut channels: PlainObject, renamed: &Renamed) -> Result<(PlainObject, BTreeMap<MemberName, SeqRanges>), ChannelsError> {
     let mut recorded: BTreeMap<MemberName, SeqRanges> = BTreeMap::new();
     for record in ChannelsReader::new(&mut channels) {
         match record? {
             ChannelRecord::Recorded { from, seq, .. } => {
-                recorded.entry(from).or_default().insert(seq);
+                recorded.entry(name_now(renamed, from)).or_default().insert(seq);
             }
             ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
         }

@@ -3,6 +3,8 @@
 //! Level-triggered: an [`Assignment`] is the *whole* desired state of a member. A lost notification costs one poll, a repeated one nothing.
 //! Reports go the other way and are idempotent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use stillframe_archive::{ObjectEntry, ObjectKey};
 use stillframe_protocol::{
@@ -158,6 +160,26 @@ pub struct PrepareRestore {
     /// What was recorded of each incoming channel.
     #[schema(value_type = Vec<Object>)]
     pub recorded: Vec<Recorded>,
+    /// Members that have other names now than in the part's channels object: `{"<name in the part>": "<name now>"}`. The names above are those of now.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub renamed: BTreeMap<MemberName, MemberName>,
+    /// Raised when a member that couldn't load its part is to try again.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// Why a part can't be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrepareProblem {
+    /// An object is missing, or isn't what was recorded: it won't get better.
+    Unreadable,
+    /// The archive can't be reached just now.
+    #[default]
+    Unavailable,
+    /// Something at the member: its temporary directory, its credentials, its settings.
+    Member,
 }
 
 /// The peer list.
@@ -269,8 +291,19 @@ pub enum ReportEvent {
         /// The generation that it makes.
         #[schema(value_type = u64)]
         generation: Generation,
-        /// How many bytes were loaded.
+        /// How many bytes were loaded, as stored.
         bytes: u64,
+    },
+    /// The part of a restore takes a while to load: how far it is. Sent at most once a second.
+    Loading {
+        /// The restore.
+        #[schema(value_type = String, format = Uuid)]
+        restore: RestoreId,
+        /// The generation that it makes.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// How many bytes were loaded, as stored.
+        loaded: u64,
     },
     /// The part of a restore can't be loaded.
     PrepareFailed {
@@ -280,6 +313,12 @@ pub enum ReportEvent {
         /// The generation that it makes.
         #[schema(value_type = u64)]
         generation: Generation,
+        /// The attempt, as in the assignment.
+        #[serde(default)]
+        attempt: u32,
+        /// Whether trying again may help.
+        #[serde(default)]
+        problem: PrepareProblem,
         /// What is wrong, with the key of the object, what was expected and what was found.
         detail: String,
     },

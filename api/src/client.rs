@@ -15,8 +15,11 @@ use crate::{
     chain::AuditVerification,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
     gc::{Collection, GcOptions, GcPlan, GcReport},
-    restore::{Restore, StartRestore},
+    restore::{CancelRestore, Restore, StartRestore},
+    restore_plan::RestorePlan,
+    resync::{ResyncArchive, ResyncReport},
     retention::{ClusterRetention, CreateHold, Hold, Retention},
+    rollback::ResumeCluster,
     schedule::{NextQuery, NextSlot, PauseSchedule, PutSchedule, Schedule},
     settings::{UpdateCluster, UpdateSnapshot},
     snapshot::{AbortSnapshot, ListSnapshots, Snapshot, TakeSnapshot, WaitQuery},
@@ -296,9 +299,29 @@ impl Client {
         self.send(Method::DELETE, &path, None::<&()>, None::<&()>, Duration::ZERO).await.map(drop)
     }
 
-    /// Starts a restore; it is carried out in the background.
+    /// Starts a restore; it is carried out in the background. `dry_run` is for [`plan_restore`](Self::plan_restore).
     pub async fn start_restore(&self, cluster: &ClusterName, request: &StartRestore) -> Result<Restore> {
-        self.post(&["v1", "clusters", cluster.as_str(), "restores"], request).await
+        self.post(&["v1", "clusters", cluster.as_str(), "restores"], &StartRestore { dry_run: false, ..request.clone() }).await
+    }
+
+    /// What a restore would do; changes nothing.
+    pub async fn plan_restore(&self, cluster: &ClusterName, request: &StartRestore) -> Result<RestorePlan> {
+        self.post(&["v1", "clusters", cluster.as_str(), "restores"], &StartRestore { dry_run: true, ..request.clone() }).await
+    }
+
+    /// Lists a cluster's restores, newest first.
+    pub async fn list_restores(&self, cluster: &ClusterName, page: &PageQuery) -> Result<Page<Restore>> {
+        self.get_held(&["v1", "clusters", cluster.as_str(), "restores"], page, Duration::ZERO).await
+    }
+
+    /// Gives a restore up before its commit point.
+    pub async fn cancel_restore(&self, id: RestoreId, request: &CancelRestore) -> Result<Restore> {
+        self.post(&["v1", "restores", &id.to_string(), "cancel"], request).await
+    }
+
+    /// Has a halted cluster go on.
+    pub async fn resume_cluster(&self, cluster: &ClusterName, request: &ResumeCluster) -> Result<Cluster> {
+        self.post(&["v1", "clusters", cluster.as_str(), "resume"], request).await
     }
 
     /// A restore as it is now.
@@ -320,6 +343,12 @@ impl Client {
     /// Tries out anew what the archive's store does.
     pub async fn probe_archive(&self) -> Result<ArchiveInfo> {
         let response = self.send(Method::POST, &["v1", "archive", "probe"], None::<&()>, None::<&()>, MAX_WAIT).await?;
+        self.body(response).await
+    }
+
+    /// Takes up everything that the archive proves and the database doesn't know.
+    pub async fn resync_archive(&self, request: &ResyncArchive) -> Result<ResyncReport> {
+        let response = self.send(Method::POST, &["v1", "archive", "resync"], None::<&()>, Some(request), EXPORT_TIMEOUT).await?;
         self.body(response).await
     }
 

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, SnapshotId};
+use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, RestoreId, SnapshotId};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     duration::{DurationOrZero, HumanDuration},
+    rollback::RollbackSettings,
     waiting::UnderWay,
 };
 
@@ -79,6 +80,9 @@ pub struct CreateCluster {
     #[serde(default)]
     #[schema(value_type = String, example = "10s", default = "0s")]
     pub min_pause: DurationOrZero,
+    /// How it is put back by itself.
+    #[serde(default)]
+    pub rollback: RollbackSettings,
 }
 
 impl CreateCluster {
@@ -93,6 +97,7 @@ impl CreateCluster {
             archive_prefix: None,
             max_concurrent: default_concurrent(),
             min_pause: DurationOrZero::ZERO,
+            rollback: RollbackSettings::default(),
         }
     }
 }
@@ -141,9 +146,14 @@ pub struct Cluster {
     /// How many snapshots wait to begin.
     #[serde(default)]
     pub pending: u32,
+    /// How it is put back by itself.
+    pub rollback: RollbackSettings,
     /// The latest committed snapshot.
     #[schema(value_type = Option<String>)]
     pub latest_committed: Option<SnapshotId>,
+    /// The restore that is under way.
+    #[schema(value_type = Option<String>)]
+    pub restore: Option<RestoreId>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

@@ -10,8 +10,9 @@
 //! | snapshots and why they were aborted | [`snapshot`] |
 //! | what a snapshot waits for | [`waiting`] |
 //! | schedules | [`schedule`] |
-//! | restores | [`restore`] |
-//! | the archive | [`archive`] |
+//! | restores, and what one would do | [`restore`], [`restore_plan`] |
+//! | automatic rollbacks, and going on after a halt | [`rollback`] |
+//! | the archive, and a catalog rebuilt from it | [`archive`], [`resync`] |
 //! | the audit, and checking its chains of hashes | [`audit`], [`chain`] |
 //! | what is kept, and holds | [`retention`] |
 //! | garbage collection | [`gc`] |
@@ -34,7 +35,10 @@ pub mod gc;
 pub mod page;
 pub mod problem;
 pub mod restore;
+pub mod restore_plan;
+pub mod resync;
 pub mod retention;
+pub mod rollback;
 pub mod schedule;
 pub mod settings;
 pub mod snapshot;

@@ -46,8 +46,14 @@ pub enum ProblemCode {
     SnapshotNeeded,
     /// Nothing is deleted until an operator confirms that the catalog is whole.
     CollectionSuspended,
-    /// The members of the cluster are not those of the snapshot.
+    /// The mapping of a restore doesn't fit the members of the snapshot.
     MembersDiffer,
+    /// There is no committed snapshot to go back to.
+    NothingToRestore,
+    /// The snapshot is known to be unreadable.
+    SnapshotUnreadable,
+    /// The restore has passed its commit point, or has ended.
+    RestoreEnded,
     /// A newer incarnation or generation has taken over: this one must stop.
     Fenced,
     /// The database can't be reached or refuses to write just now. Try again.

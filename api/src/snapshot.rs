@@ -182,6 +182,8 @@ pub enum Trigger {
     },
     /// The coordinator itself: the first snapshot of a running cluster, or a rollback after a loss.
     Automatic,
+    /// Not known: the snapshot was found in the archive when the database had lost it.
+    Resync,
 }
 
 /// Asks for a snapshot. The body may be left out.

@@ -23,7 +23,7 @@ use crate::{
 /// The number of the archive's format, in `format.json` and in every manifest.
 pub const FORMAT: u32 = 1;
 
-const FORMAT_KEY: &str = "format.json";
+pub(crate) const FORMAT_KEY: &str = "format.json";
 const FORMAT_MAX_BYTES: u64 = 64 << 10;
 
 /// An archive. Cheap to clone; all clones share one connection pool.

@@ -1,6 +1,10 @@
 //! Fetching: nothing is handed out before its length and its digest have been found right.
 
-use std::{io::Write, path::Path};
+use std::{
+    io::Write,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -29,11 +33,21 @@ impl Archive {
     /// found; [`ArchiveError::Unreachable`] and [`ArchiveError::Denied`] as the store says; [`ArchiveError::Spill`] when the temporary file
     /// fails.
     pub async fn get(&self, object: &ObjectEntry) -> Result<PlainObject, ArchiveError> {
+        self.get_counted(object, &AtomicU64::new(0)).await
+    }
+
+    /// As [`get`](Self::get), and adds the stored bytes to `received_bytes` as they come, so that somebody can watch a large object on its way. What
+    /// a failed call has added isn't taken back.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_counted(&self, object: &ObjectEntry, received_bytes: &AtomicU64) -> Result<PlainObject, ArchiveError> {
         let entry = object.clone();
         let spill_dir = self.inner.spill_dir.clone();
         match &object.place {
             Place::Inline(content) => {
                 let content = content.clone();
+                received_bytes.fetch_add(content.len() as u64, Ordering::Relaxed);
                 self.blocking(move || open_inline(&entry, content, &spill_dir)).await
             }
             Place::Key(key) => {
@@ -46,6 +60,9 @@ impl Archive {
                         let next = stream.try_next().await.transpose();
                         // Whoever receives says why it stopped; there is nothing to add here.
                         let Some(next) = next else { break };
+                        if let Ok(chunk) = &next {
+                            received_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                        }
                         if chunks.send(next).await.is_err() {
                             break;
                         }

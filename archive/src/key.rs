@@ -10,7 +10,7 @@ use stillframe_protocol::{ClusterName, Incarnation, MemberName, SnapshotId};
 use crate::object::Role;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
-const CLUSTERS: &str = "clusters";
+pub(crate) const CLUSTERS: &str = "clusters";
 const SNAPSHOTS: &str = "snapshots";
 const PARTS: &str = "parts";
 

@@ -16,6 +16,7 @@
 //! | proving a snapshot from the archive alone | [`verify`] |
 //! | every object of a cluster | [`list`] |
 //! | removing a snapshot, and how fast | [`delete`], [`pace`] |
+//! | rebuilding a catalog: what there is, what is proved, where numbers go on | [`survey`], [`prove`], [`floors`] |
 //! | trying out what a store does | [`probe`] |
 //! | what can go wrong | [`error`] |
 //!
@@ -27,6 +28,7 @@ pub mod delete;
 pub mod digest;
 pub mod encode;
 pub mod error;
+pub mod floors;
 pub mod get;
 pub mod key;
 pub mod list;
@@ -36,8 +38,10 @@ pub mod object;
 pub mod pace;
 pub mod plain;
 pub mod probe;
+pub mod prove;
 pub mod put;
 pub mod store;
+pub mod survey;
 pub mod upload;
 pub mod verify;
 
@@ -47,6 +51,7 @@ pub use delete::DeletedSnapshot;
 pub use digest::Digest;
 pub use encode::{EncodedObject, MEMORY_LIMIT_BYTES, ObjectWriter};
 pub use error::ArchiveError;
+pub use floors::Floors;
 pub use key::{KeyError, ObjectKey};
 pub use list::ListedObject;
 pub use location::{ArchiveUrl, LocationError};
@@ -55,6 +60,8 @@ pub use object::{Encoding, ObjectEntry, Place, Role};
 pub use pace::Pace;
 pub use plain::PlainObject;
 pub use probe::{CreateIfAbsent, Probe, ProbeError};
+pub use prove::ProvedSnapshot;
 pub use store::{Credentials, StoreOptions};
+pub use survey::Survey;
 pub use upload::UploadLog;
 pub use verify::{Problem, VerifiedSnapshot, VerifyError, check_part};

@@ -146,6 +146,6 @@ async fn restore(client: &Client, cluster: &ClusterName, pick: u64) -> Carried {
     let Some(number) = usize::try_from(pick).unwrap_or(usize::MAX).checked_rem(committed.len()) else {
         return Ok(("there was none", None));
     };
-    let request = StartRestore { snapshot: committed[number].id };
+    let request = StartRestore::to(committed[number].id);
     client.start_restore(cluster, &request).await.map(|restore| ("accepted", Some(restore.id)))
 }

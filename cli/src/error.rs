@@ -207,6 +207,9 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::MembersDiffer
         | ProblemCode::RequestUnderWay
         | ProblemCode::IdempotencyKeyReused
+        | ProblemCode::NothingToRestore
+        | ProblemCode::SnapshotUnreadable
+        | ProblemCode::RestoreEnded
         | ProblemCode::Fenced => Exit::Refused,
     }
 }

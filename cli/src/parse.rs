@@ -5,9 +5,10 @@ use std::{
     path::Path,
 };
 
+use jiff::Timestamp;
 use stillframe_api::HumanDuration;
 use stillframe_archive::ArchiveUrl;
-use stillframe_protocol::{HoldId, RestoreId, SnapshotId};
+use stillframe_protocol::{HoldId, MemberName, RestoreId, SnapshotId};
 
 use crate::error::CliError;
 
@@ -33,6 +34,25 @@ pub fn restore_id(text: &str) -> Result<RestoreId, String> {
 /// What was expected and where to find it.
 pub fn hold_id(text: &str) -> Result<HoldId, String> {
     text.parse().map_err(|_| "no hold id: expected a UUID, as `stillframe hold list <SNAPSHOT>` shows them".to_owned())
+}
+
+/// A point in time.
+///
+/// # Errors
+/// What was expected.
+pub fn timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "no time: expected RFC 3339 with a zone, such as 2026-03-01T14:00:00Z".to_owned())
+}
+
+/// A renaming, `old=new`.
+///
+/// # Errors
+/// What was expected.
+pub fn renaming(text: &str) -> Result<(MemberName, MemberName), String> {
+    let (part, name) = text.split_once('=').ok_or("no renaming: expected OLD=NEW, such as --map p1=q1")?;
+    let parse =
+        |text: &str| text.parse::<MemberName>().map_err(|error| format!("{error}; expected OLD=NEW, such as --map p1=q1"));
+    Ok((parse(part)?, parse(name)?))
 }
 
 /// An address to listen on: `ip:port`, or `localhost:port`.

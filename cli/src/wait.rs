@@ -44,7 +44,7 @@ impl Ends for Restore {
         self.state.has_ended()
     }
     fn how_far(&self) -> String {
-        restore::how_far(self)
+        restore::show::how_far(self)
     }
 }
 

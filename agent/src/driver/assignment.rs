@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     control::mailbox::{End, Mail, Target},
     error::AgentError,
-    prepare::{self, LoadedPart},
+    prepare::{self, LoadError, LoadedPart},
 };
 
 /// How far behind epochs that ended unseen are told to the participant one by one.
@@ -21,6 +21,8 @@ const MAX_MISSED_EPOCHS: u64 = 1024;
 pub(super) struct Preparation {
     pub(super) restore: RestoreId,
     pub(super) generation: Generation,
+    /// Raised by the coordinator when it is to be tried again.
+    pub(super) attempt: u32,
     pub(super) stage: PreparationStage,
 }
 
@@ -128,36 +130,41 @@ impl Driver {
 
     fn prepare(&mut self, part: &PrepareRestore) {
         self.hold(Hold::Preparing);
-        let (restore, generation) = (part.restore, part.generation);
-        if self.preparation.as_ref().is_some_and(|at| at.restore == restore && at.generation == generation) {
+        let (restore, generation, attempt) = (part.restore, part.generation, part.attempt);
+        let begun = |at: &Preparation| {
+            let is_loaded = matches!(at.stage, PreparationStage::Loaded { .. });
+            at.restore == restore && at.generation == generation && (is_loaded || at.attempt >= attempt)
+        };
+        if self.preparation.as_ref().is_some_and(begun) {
             return;
         }
-        tracing::info!(%generation, %restore, snapshot = %part.snapshot, "preparing a restore");
-        let load = prepare::load(part.clone(), Arc::clone(&self.outward.door));
+        tracing::info!(%generation, %restore, attempt, snapshot = %part.snapshot, "preparing a restore");
+        let (door, reporter) = (Arc::clone(&self.outward.door), self.outward.reporter.clone());
+        let load = prepare::load_and_tell(part.clone(), door, reporter);
         let done = self.work_sender.clone();
         let task = async move {
             let result = load.await.map(Box::new);
-            let _ = done.send(Work::Loaded { generation, restore, result });
+            let _ = done.send(Work::Loaded { generation, restore, attempt, result });
         };
         let task = AbortOnDrop(self.outward.runtime.spawn(task.in_current_span()).abort_handle());
-        self.preparation = Some(Preparation { restore, generation, stage: PreparationStage::Loading { _task: task } });
+        self.preparation = Some(Preparation { restore, generation, attempt, stage: PreparationStage::Loading { _task: task } });
     }
 
     /// Takes what was done outside.
     pub(super) fn take_work(&mut self, work: Work) {
-        let Work::Loaded { generation, restore, result } = work;
-        let Some(preparation) = &mut self.preparation else { return };
-        if preparation.restore != restore || preparation.generation != generation {
+        let Work::Loaded { generation, restore, attempt, result } = work;
+        let Some(at) = &mut self.preparation else { return };
+        if (at.restore, at.generation, at.attempt) != (restore, generation, attempt) {
             return;
         }
-        preparation.stage = match result {
+        at.stage = match result {
             Ok(part) => {
                 let event = ReportEvent::Prepared { restore, generation, bytes: part.bytes };
                 PreparationStage::Loaded { part, _report: self.outward.report(event) }
             }
-            Err(detail) => {
-                tracing::warn!(%generation, %restore, detail, "the part of a restore can't be loaded");
-                let event = ReportEvent::PrepareFailed { restore, generation, detail };
+            Err(LoadError { problem, detail }) => {
+                tracing::warn!(%generation, %restore, attempt, ?problem, detail, "the part of a restore can't be loaded");
+                let event = ReportEvent::PrepareFailed { restore, generation, attempt, problem, detail };
                 PreparationStage::Failed { _report: self.outward.report(event) }
             }
         };

@@ -28,7 +28,7 @@ mod wiring;
 
 use std::{sync::Arc, time::Instant};
 
-use stillframe_protocol::{Frame, Generation, MemberId, SnapshotId};
+use stillframe_protocol::{Frame, Generation, MemberId, RestoreId, SnapshotId};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use live::Live;
@@ -47,7 +47,7 @@ use crate::{
     directory::Directory,
     error::AgentError,
     link::{ConnectionId, Input},
-    prepare::LoadedPart,
+    prepare::{LoadError, LoadedPart},
     spool::SpoolBudget,
     status::{Phase, Status},
 };
@@ -91,7 +91,7 @@ enum Next {
 /// What work outside of the driver gave.
 pub(crate) enum Work {
     /// A part was loaded, or not.
-    Loaded { generation: Generation, restore: stillframe_protocol::RestoreId, result: Result<Box<LoadedPart>, String> },
+    Loaded { generation: Generation, restore: RestoreId, attempt: u32, result: Result<Box<LoadedPart>, LoadError> },
 }
 
 /// Frames that are being processed.

@@ -15,7 +15,7 @@ use crate::{
     application::TimerId,
     context::Context,
     error::AgentError,
-    prepare::LoadedPart,
+    prepare::{LoadedPart, Renamed, name_now},
     state::{RestoreError, StateReader},
 };
 
@@ -56,7 +56,7 @@ impl Driver {
     /// Starts from a part: the application's state, then what waited to be sent and the timers, then the messages that were in flight. Channels are opened only
     /// afterwards, so these come before any new frame.
     pub(super) fn resume(&mut self, part: LoadedPart, generation: Generation, epoch: Epoch) -> Result<(), AgentError> {
-        let LoadedPart { state, channels, sent, received, bytes } = part;
+        let LoadedPart { state, channels, renamed, sent, received, bytes } = part;
         let failed = |source| AgentError::Restore { generation, source };
         let id = |name: &MemberName| -> Result<MemberId, AgentError> {
             let unknown = || RestoreError::new(format!("a channel leads to {name}: expected a member in the list of peers"));
@@ -71,7 +71,7 @@ impl Driver {
         let mut live = self.begin(participant, epoch);
         self.app.restore(StateReader::new(state)).map_err(failed)?;
         let replayed = match channels {
-            Some(channels) => self.replay(&mut live, channels).map_err(failed)?,
+            Some(channels) => self.replay(&mut live, channels, &renamed).map_err(failed)?,
             None => 0,
         };
         if previous.is_none_or(|previous| !previous.same_names(&live.directory)) {
@@ -83,11 +83,12 @@ impl Driver {
     }
 
     /// Puts back what waited to be sent and the timers, then delivers what was in flight. Gives the number of messages delivered.
-    fn replay(&mut self, live: &mut Live, mut channels: PlainObject) -> Result<u64, RestoreError> {
+    fn replay(&mut self, live: &mut Live, mut channels: PlainObject, renamed: &Renamed) -> Result<u64, RestoreError> {
         let unreadable = |error| RestoreError::new(format!("the channels of the part can't be read: {error}"));
         for record in ChannelsReader::new(&mut channels) {
             match record.map_err(unreadable)? {
                 ChannelRecord::Unsent { to, payload } => {
+                    let to = name_now(renamed, to);
                     if !live.put_back(&to, payload) {
                         return Err(RestoreError::new(format!(
                             "a message waits for {to}: expected a member in the list of peers"
@@ -103,6 +104,7 @@ impl Driver {
         for record in ChannelsReader::new(&mut channels) {
             match record.map_err(unreadable)? {
                 ChannelRecord::Recorded { from, payload, .. } => {
+                    let from = name_now(renamed, from);
                     let from = live.directory.id(&from).ok_or_else(|| {
                         RestoreError::new(format!("a message came from {from}: expected a member in the list of peers"))
                     })?;

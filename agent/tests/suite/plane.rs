@@ -70,6 +70,13 @@ pub(crate) struct Committed {
     pub(crate) in_flight: u64,
 }
 
+/// Names in a snapshot, and those that take their place.
+pub(crate) type Names = BTreeMap<MemberName, MemberName>;
+
+fn now(names: &Names, member: &MemberName) -> MemberName {
+    names.get(member).unwrap_or(member).clone()
+}
+
 pub(crate) fn name(text: &str) -> MemberName {
     MemberName::new(text).unwrap()
 }
@@ -234,26 +241,44 @@ impl Plane {
     /// Has every member of the snapshot prepare.
     pub(crate) fn prepare(&self, committed: &Committed, generation: u64) -> RestoreId {
         let restore = RestoreId(Uuid::now_v7());
+        self.prepare_as(committed, generation, restore, 0, &Names::new());
+        restore
+    }
+
+    /// Has the members that take up the parts prepare, for the so manyeth time.
+    pub(crate) fn prepare_as(&self, committed: &Committed, generation: u64, restore: RestoreId, attempt: u32, names: &Names) {
         self.change(|state| {
             state.open.clear();
             for (member, part) in &committed.parts {
-                state.members.get_mut(member).unwrap().desired = Desired::Prepare(Box::new(PrepareRestore {
+                let (mut sent, mut received, mut recorded) = (part.sent.clone(), part.received.clone(), part.recorded.clone());
+                sent.iter_mut().for_each(|channel| channel.to = now(names, &channel.to));
+                received.iter_mut().for_each(|channel| channel.from = now(names, &channel.from));
+                recorded.iter_mut().for_each(|channel| channel.from = now(names, &channel.from));
+                state.members.get_mut(&now(names, member)).unwrap().desired = Desired::Prepare(Box::new(PrepareRestore {
                     restore,
                     snapshot: committed.snapshot,
                     generation: Generation(generation),
                     objects: part.objects.clone(),
-                    sent: part.sent.clone(),
-                    received: part.received.clone(),
-                    recorded: part.recorded.clone(),
+                    sent,
+                    received,
+                    recorded,
+                    renamed: names.clone(),
+                    attempt,
                 }));
             }
         });
-        restore
     }
 
     /// Puts the cluster back and waits until everyone runs.
     pub(crate) async fn restore(&self, committed: &Committed, generation: u64) {
-        let restore = self.prepare(committed, generation);
+        self.restore_as(committed, generation, &Names::new()).await;
+    }
+
+    /// Puts the cluster back under other names, and waits until everyone runs. Whoever had one of the old ones is out.
+    pub(crate) async fn restore_as(&self, committed: &Committed, generation: u64, names: &Names) {
+        let restore = RestoreId(Uuid::now_v7());
+        self.prepare_as(committed, generation, restore, 0, names);
+        let members: Vec<MemberName> = committed.parts.keys().map(|member| now(names, member)).collect();
         self.until("everyone prepared", |state| {
             let prepared = |of: &MemberName| {
                 state
@@ -261,12 +286,17 @@ impl Plane {
                     .iter()
                     .any(|(m, e)| m == of && matches!(e, ReportEvent::Prepared { restore: r, .. } if *r == restore))
             };
-            committed.parts.keys().all(prepared).then_some(())
+            members.iter().all(prepared).then_some(())
         })
         .await;
         self.change(|state| {
-            let epoch = state.epoch;
-            for member in committed.parts.keys() {
+            let (epoch, revision) = (state.epoch, state.revision);
+            let before = state.members.len();
+            state.members.retain(|member, _| !names.contains_key(member) || members.contains(member));
+            if state.members.len() < before {
+                state.peers_revision = revision;
+            }
+            for member in &members {
                 state.members.get_mut(member).unwrap().desired =
                     Desired::Run { generation: Generation(generation), epoch, restore: Some(restore) };
             }
@@ -278,7 +308,7 @@ impl Plane {
                     .iter()
                     .any(|(m, e)| m == of && matches!(e, ReportEvent::Running { generation: g } if g.0 == generation))
             };
-            committed.parts.keys().all(runs).then_some(())
+            members.iter().all(runs).then_some(())
         })
         .await;
     }

@@ -7,14 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use stillframe_agent::{Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
-use stillframe_api::agent::{Desired, ReportEvent};
+use stillframe_api::agent::{Desired, PrepareProblem, ReportEvent};
 use stillframe_archive::{ChannelRecord, Role};
 use stillframe_protocol::{Epoch, Generation};
 
 use crate::{
     cluster::{Process, config, eventually, money, spawn},
     ledger::{Bank, START, Seen},
-    plane::{Plane, name},
+    plane::{Names, Plane, name},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -71,8 +71,8 @@ async fn a_part_that_is_damaged_leaves_the_application_untouched_and_names_the_o
     let restore = plane.prepare(&damaged, 2);
     let detail = plane
         .reported("the failure", |member, event| match event {
-            ReportEvent::PrepareFailed { restore: r, detail, .. } if *r == restore => {
-                assert_eq!(*member, name("p2"));
+            ReportEvent::PrepareFailed { restore: r, detail, problem, attempt: 0, .. } if *r == restore => {
+                assert_eq!((member, *problem), (&name("p2"), PrepareProblem::Unreadable));
                 Some(detail.clone())
             }
             _ => None,
@@ -165,4 +165,103 @@ async fn unsent_messages_and_timers_belong_to_the_snapshot() {
     let again = plane.snapshot(2, 16 << 10, &["a", "b"]).await;
     let records = plane.channels_of(&again.parts[&name("a")]).await;
     assert!(matches!(records[..], [ChannelRecord::Timer { id: 1, .. }]), "{records:?}");
+}
+
+/// The bank, whose ledger has the names of members in it: it changes them itself, as every application has to.
+struct Renaming {
+    bank: Bank,
+    names: Names,
+}
+
+impl Application for Renaming {
+    fn on_message(&mut self, cx: &mut Context<'_>, from: &MemberName, message: Bytes) {
+        self.bank.on_message(cx, from, message);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
+        self.bank.on_timer(cx, timer);
+    }
+
+    fn capture(&mut self) -> Capture {
+        self.bank.capture()
+    }
+
+    fn restore(&mut self, state: StateReader) -> Result<(), RestoreError> {
+        self.bank.restore(state)?;
+        let ledger = &mut self.bank.ledger;
+        for numbers in [&mut ledger.sent, &mut ledger.received] {
+            *numbers = std::mem::take(numbers).into_iter().map(|(of, n)| (self.names[&of].clone(), n)).collect();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_other_names_channels_go_on_with_their_numbers_and_nothing_is_lost_or_counted_twice() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let old: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
+    plane.registered(4).await;
+    plane.run_all(1);
+    eventually("traffic", || seen.delivered() > 500).await;
+    // p1 and p2 change places, p3 and p4 get names that are new.
+    let names: Names = [("p1", "p2"), ("p2", "p1"), ("p3", "q3"), ("p4", "q4")].map(|(part, now)| (name(part), name(now))).into();
+    let committed = plane.snapshot(1, 16 << 10, &VIEW).await;
+    let records = plane.channels_of(&committed.parts[&name("p1")]).await;
+    assert!(!records.is_empty(), "something has a name in it");
+    for process in old {
+        process.kill().await;
+    }
+    let renaming = |n| Renaming { bank: Bank::new(n, &seen), names: names.clone() };
+    let _new: Vec<_> =
+        ["p1", "p2", "q3", "q4"].iter().zip(1..).map(|(of, n)| spawn(&plane, config(&plane, of), renaming(n))).collect();
+    for (of, incarnation) in [("p1", 2), ("p2", 2), ("q3", 1), ("q4", 1)] {
+        plane.incarnation(of, incarnation).await;
+    }
+    plane.restore_as(&committed, 2, &names).await;
+    let delivered = seen.delivered();
+    eventually("traffic after the restore", || seen.delivered() > delivered + 500).await;
+    // The application knows the number of the last message of each channel, by the name of now.
+    assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
+    let again = plane.snapshot(2, 16 << 10, &["p1", "p2", "q3", "q4"]).await;
+    assert_eq!(money(&plane, &again).await, 4 * START);
+    let sent = |parts: &crate::plane::Committed, from: &str, to: &str| {
+        parts.parts[&name(from)].sent.iter().find(|s| s.to == name(to)).map_or(0, |s| s.messages)
+    };
+    assert!(sent(&again, "p2", "q3") >= sent(&committed, "p1", "p3"), "numbers go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_could_not_be_loaded_is_loaded_when_the_coordinator_asks_again() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let _processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
+    plane.registered(4).await;
+    plane.run_all(1);
+    eventually("traffic", || seen.delivered() > 100).await;
+    let committed = plane.snapshot(1, 0, &VIEW).await;
+    let object = committed.parts[&name("p2")].objects.iter().find(|object| object.role == Role::State).unwrap().clone();
+    let file = plane.dir.path().join("archive").join(object.key().unwrap().to_string());
+    let away = file.with_extension("away");
+    std::fs::rename(&file, &away).unwrap();
+    let restore = plane.prepare(&committed, 2);
+    let failed = |attempt| {
+        move |_: &MemberName, event: &ReportEvent| match event {
+            ReportEvent::PrepareFailed { restore: r, attempt: a, .. } if *r == restore && *a == attempt => Some(()),
+            _ => None,
+        }
+    };
+    plane.reported("the first failure", failed(0)).await;
+    plane.prepare_as(&committed, 2, restore, 1, &Names::new());
+    plane.reported("the second failure", failed(1)).await;
+    std::fs::rename(&away, &file).unwrap();
+    plane.prepare_as(&committed, 2, restore, 2, &Names::new());
+    let bytes = plane
+        .reported("it is prepared", |member, event| match event {
+            ReportEvent::Prepared { restore: r, bytes, .. } if *r == restore && *member == name("p2") => Some(*bytes),
+            _ => None,
+        })
+        .await;
+    assert_eq!(bytes, committed.parts[&name("p2")].objects.iter().map(|object| object.bytes).sum::<u64>());
+    assert_eq!(seen.restored.load(Ordering::SeqCst), 0, "nothing was given to the application yet");
 }

@@ -46,7 +46,7 @@ pub async fn cluster_runs(stage: &Stage) -> Result<(Cluster, bool), String> {
             let snapshot = cluster.latest_committed.ok_or_else(|| format!("halted with nothing to go back to: {cluster:?}"))?;
             if halted != Some(cluster.generation) {
                 halted = Some(cluster.generation);
-                client.start_restore(&stage.cluster, &StartRestore { snapshot }).await.map_err(|error| error.to_string())?;
+                client.start_restore(&stage.cluster, &StartRestore::to(snapshot)).await.map_err(|error| error.to_string())?;
             }
         }
         let live = usize::try_from(cluster.live_members).unwrap_or(0);

@@ -130,8 +130,11 @@ impl Stage {
 
     async fn make_cluster(&self, shape: Shape) {
         // As JSON, so that settings this program doesn't care about have their defaults.
-        let create =
-            json!({ "name": "bank", "min_members": shape.members, "snapshot_timeout": "10s", "on_loss": "restore_latest" });
+        // Members are lost all the time here: any number of rollbacks, and none of them put off for long.
+        let create = json!({
+            "name": "bank", "min_members": shape.members, "snapshot_timeout": "10s", "on_loss": "restore_latest",
+            "rollback": { "limit": 0, "window": "10s", "backoff": "100ms" }
+        });
         let create: CreateCluster = serde_json::from_value(create).expect("a cluster's settings");
         let client = self.client(0);
         client.create_cluster(&create).await.unwrap_or_else(|error| panic!("the cluster can't be made: {error}"));

@@ -1,9 +1,11 @@
 //! `stillframe cluster`: create, change and look at clusters.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use stillframe_api::{
     DurationOrZero, HumanDuration,
     cluster::{Cluster, ClusterPhase, CreateCluster, DEFAULT_SNAPSHOT_TIMEOUT, OnLoss},
+    restore::MAX_FALLBACK,
+    rollback::{DEFAULT_ROLLBACK_BACKOFF, DEFAULT_ROLLBACK_LIMIT, DEFAULT_ROLLBACK_WINDOW, ResumeCluster, RollbackSettings},
     settings::UpdateCluster,
 };
 use stillframe_protocol::ClusterName;
@@ -44,6 +46,9 @@ pub enum ClusterCommand {
         /// A folder of the coordinator's archive for this cluster's snapshots, an archive of its own
         #[arg(long, value_name = "FOLDER")]
         archive_prefix: Option<String>,
+        /// How it is put back by itself.
+        #[command(flatten)]
+        rollback: RollbackArgs,
         /// Which coordinator.
         #[command(flatten)]
         api: ApiArgs,
@@ -81,6 +86,17 @@ pub enum ClusterCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
+    /// Have a halted cluster go on: in its generation where that is whole, else from its latest committed snapshot
+    Resume {
+        /// The cluster
+        cluster: ClusterName,
+        /// How many older committed snapshots may be tried if the latest proves unreadable, or is known to be
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_FALLBACK)))]
+        fallback: u32,
+        /// Which coordinator.
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Show a cluster
     Show {
         /// The cluster
@@ -89,6 +105,30 @@ pub enum ClusterCommand {
         #[command(flatten)]
         api: ApiArgs,
     },
+}
+
+/// How a cluster is put back by itself.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// So many rollbacks that go through within the window; the next loss halts the cluster. 0 for any number
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ROLLBACK_LIMIT, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    rollback_limit: u32,
+    /// Over which time rollbacks are counted
+    #[arg(long, value_name = "DURATION", default_value_t = DEFAULT_ROLLBACK_WINDOW)]
+    rollback_window: HumanDuration,
+    /// The pause after the first rollback within the window; it doubles with each, up to a minute
+    #[arg(long, value_name = "DURATION", default_value_t = DEFAULT_ROLLBACK_BACKOFF)]
+    rollback_backoff: HumanDuration,
+    /// How many older committed snapshots a rollback may try if the latest proves unreadable
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_FALLBACK)))]
+    restore_fallback: u32,
+}
+
+impl From<RollbackArgs> for RollbackSettings {
+    fn from(args: RollbackArgs) -> Self {
+        let RollbackArgs { rollback_limit, rollback_window, rollback_backoff, restore_fallback } = args;
+        Self { limit: rollback_limit, window: rollback_window, backoff: rollback_backoff, fallback: restore_fallback }
+    }
 }
 
 /// [`OnLoss`], as written on the command line.
@@ -125,6 +165,7 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
             max_concurrent,
             min_pause,
             archive_prefix,
+            rollback,
             api,
         } => {
             let on_loss = on_loss.into();
@@ -134,6 +175,7 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
                 max_concurrent,
                 min_pause,
                 archive_prefix,
+                rollback: rollback.into(),
                 ..CreateCluster::new(name, min_members)
             };
             let cluster = api.client()?.create_cluster(&request).await?;
@@ -149,6 +191,10 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
             let client = api.client()?;
             let page = page.fetch(async |query| client.list_clusters(&query).await).await?;
             paging::print(out, &page, list)
+        }
+        ClusterCommand::Resume { cluster, fallback, api } => {
+            let cluster = api.client()?.resume_cluster(&cluster, &ResumeCluster { fallback }).await?;
+            out.result(&cluster, describe)
         }
         ClusterCommand::Show { cluster, api } => {
             let cluster = api.client()?.cluster(&cluster).await?;
@@ -189,6 +235,13 @@ fn members(cluster: &Cluster) -> String {
     }
 }
 
+fn rollbacks(settings: &RollbackSettings) -> String {
+    let RollbackSettings { limit, window, backoff, fallback } = settings;
+    let limit = if *limit == 0 { "any number".to_owned() } else { format!("at most {limit}") };
+    let fallback = if *fallback == 0 { String::new() } else { format!(", to one of {fallback} older snapshots if need be") };
+    format!("{limit} in {window}, {backoff} apart at first{fallback}")
+}
+
 fn describe(cluster: &Cluster) -> String {
     let on_loss = match cluster.on_loss {
         OnLoss::RestoreLatest => "restore the latest committed snapshot",
@@ -208,6 +261,8 @@ fn describe(cluster: &Cluster) -> String {
         ("under way", (!cluster.under_way.is_empty()).then(|| holders(&cluster.under_way).join("\n"))),
         ("pending", (cluster.pending > 0).then(|| cluster.pending.to_string())),
         ("on loss", Some(on_loss.to_owned())),
+        ("rollbacks", Some(rollbacks(&cluster.rollback))),
+        ("restore", cluster.restore.map(|restore| format!("{restore} is under way"))),
         ("archive prefix", cluster.archive_prefix.clone()),
         ("created", Some(time(cluster.created_at))),
     ])

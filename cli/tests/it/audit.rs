@@ -57,5 +57,8 @@ async fn the_archive_is_shown_with_what_its_store_was_found_to_do() {
         let json = real.run(&[&words[..], &["--json"]].concat()).await.exits(0).json();
         assert_eq!((&json["format"], &json["probe"]["create_if_absent"]), (&1.into(), &"exclusive".into()), "{json}");
     }
+    let text = real.run(&["archive", "resync", "--dry-run"]).await.exits(0).stdout;
+    assert!(text.contains("0 manifests in the archive; 0 clusters would be rebuilt"), "{text}");
+    assert_eq!(real.run(&["archive", "resync", "--json"]).await.exits(0).json()["rebuilt"], serde_json::json!([]));
     real.stop().await;
 }

@@ -113,7 +113,20 @@ async fn snapshots_are_taken_aborted_verified_and_restored_and_what_cannot_be_is
     let second = real.run(&["restore", "start", "bank", &committed, "--json"]).await.exits(6).error();
     assert_eq!((&second["code"], &second["status"]), (&json!("restore_under_way"), &json!(409)));
     real.run(&["restore", "start", "bank", &committed]).await.exits(6).says(&["hint:"]);
-    assert!(real.run(&["cluster", "show", "bank"]).await.exits(0).stdout.contains("restoring"));
+    let shown = real.run(&["cluster", "show", "bank"]).await.exits(0).stdout;
+    assert!(shown.contains("restoring") && shown.contains(&restore), "{shown}");
+    real.run(&["restore", "start", "bank", "--latest", "--dry-run"]).await.exits(1).says(&["is under way", "would not succeed"]);
+    real.run(&["restore", "cancel", &restore, "--why", "a test"]).await.exits(0);
+    real.run(&["restore", "show", &restore, "--wait"]).await.exits(1).says(&["a test"]);
+    let listed = real.run(&["restore", "list", "bank", "--json"]).await.exits(0).json();
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["failure_reason"]), (&json!(restore), &json!("cancelled")));
+    real.run(&["restore", "list", "bank"]).await.exits(0);
+    let plan = real.run(&["restore", "start", "bank", "--latest", "--dry-run", "--json"]).await.exits(0).json();
+    assert_eq!((&plan["snapshot"], &plan["ready"]), (&json!(committed), &json!(true)));
+    let plan = real.run(&["restore", "start", "bank", &committed, "--dry-run", "--map", "p1=q1"]).await.exits(1).stdout;
+    assert!(plan.contains("q1") && plan.contains("missing") && plan.contains("would leave"), "{plan}");
+    real.run(&["restore", "start", "bank", "--before", "2020-01-01T00:00:00Z"]).await.exits(6).says(&["2020"]);
+    real.run(&["cluster", "resume", "bank"]).await.exits(0);
     assert!(real.run(&["member", "list", "bank"]).await.exits(0).stdout.contains("p1      1            live"));
     real.stop().await;
 }

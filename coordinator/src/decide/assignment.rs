@@ -33,6 +33,10 @@ pub enum Wanted {
         snapshot: SnapshotId,
         /// The generation it makes.
         generation: Generation,
+        /// The member of the snapshot whose part it is.
+        part: MemberName,
+        /// How often it was asked to try again.
+        attempt: u32,
     },
     /// Stop.
     Leave {
@@ -69,16 +73,20 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
     }
     if let Some(restore) = facts.restore.as_ref().filter(|restore| !restore.state.has_ended()) {
         match restore.state {
-            RestoreState::Preparing if restore.members.get(name).is_some_and(|m| m.incarnation == incarnation) => {
-                let (restore, snapshot, generation) = (restore.id, restore.snapshot, restore.generation);
-                return Ok(Wanted::Prepare { restore, snapshot, generation });
+            RestoreState::Preparing => {
+                let Some(member) = restore.members.get(name).filter(|m| m.incarnation == incarnation) else {
+                    return wait(cluster.phase_reason.clone().unwrap_or_else(|| "a restore is under way".to_owned()));
+                };
+                return Ok(Wanted::Prepare {
+                    restore: restore.id,
+                    snapshot: restore.snapshot,
+                    generation: restore.generation,
+                    part: member.part.as_ref().unwrap_or(name).clone(),
+                    attempt: member.attempt,
+                });
             }
             // Until all that takes is there, everybody goes on; what is done meanwhile is undone by the restore.
-            RestoreState::Planned => {}
-            RestoreState::Preparing => {
-                return wait(cluster.phase_reason.clone().unwrap_or_else(|| "a restore is under way".to_owned()));
-            }
-            RestoreState::Resuming | RestoreState::Completed | RestoreState::Failed => {}
+            RestoreState::Planned | RestoreState::Resuming | RestoreState::Completed | RestoreState::Failed => {}
         }
     }
     match (member.standing, cluster.phase) {

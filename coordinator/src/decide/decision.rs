@@ -5,7 +5,7 @@ use serde_json::Value;
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_protocol::{MemberName, RestoreId, SnapshotId};
 
-use super::facts::{Facts, Presence, SnapshotFacts, Standing};
+use super::facts::{Facts, Presence, RestoreFacts, SnapshotFacts, Standing};
 
 /// What comes in from outside with every decision: fresh ids in case some are needed, who acts, and settings of the coordinator.
 #[derive(Debug, Clone)]
@@ -58,13 +58,31 @@ pub struct Draft<'a> {
     pub(super) occasion: &'a Occasion,
     pub(super) automatic_used: bool,
     audit: Vec<Audit>,
+    /// Whether numbers that may have been given out were leapt over.
+    has_leapt: bool,
 }
 
 impl<'a> Draft<'a> {
-    /// Begins with everything as it is.
+    /// Begins with everything as it is; except that a database that may have lost transactions leaps over the numbers which they may have
+    /// given out, before anything else is decided.
     #[must_use]
     pub fn new(facts: &'a Facts, occasion: &'a Occasion) -> Self {
-        Self { before: facts, next: facts.clone(), occasion, automatic_used: false, audit: Vec::new() }
+        let mut draft =
+            Self { before: facts, next: facts.clone(), occasion, automatic_used: false, audit: Vec::new(), has_leapt: false };
+        draft.next.continuity.evidence = None;
+        if let Some(why) = facts.continuity.moved() {
+            super::resync::leap_over(&mut draft.next);
+            draft.leap();
+            draft.next.continuity.behind = Some(why.clone());
+            let name = facts.cluster.name.clone();
+            draft.audit_automatic("cluster.fell_behind", name, serde_json::json!({ "why": why }));
+        }
+        draft
+    }
+
+    /// Has versions and revisions leap too, so that nobody who knows more than the database takes its word for old news.
+    pub(super) fn leap(&mut self) {
+        self.has_leapt = true;
     }
 
     /// The moment of the decision.
@@ -89,10 +107,19 @@ impl<'a> Draft<'a> {
     #[must_use]
     pub fn decide(mut self) -> Decision {
         super::settle::settle(&mut self);
-        if self.next != *self.before || !self.audit.is_empty() {
-            self.next.cluster.version = self.before.cluster.version.saturating_add(1);
+        if self.has_leapt {
+            let leap = |number: u64| number.saturating_add(super::resync::REVISIONS);
+            let cluster = &mut self.next.cluster;
+            (cluster.version, cluster.revision) = (leap(self.before.cluster.version), leap(self.before.cluster.revision));
+            cluster.peers_revision = cluster.revision;
         }
-        let revision = self.before.cluster.revision;
+        if self.next != *self.before || !self.audit.is_empty() {
+            self.next.cluster.version = self.next.cluster.version.saturating_add(1);
+            if self.next.continuity.here.is_some() {
+                self.next.continuity.home.clone_from(&self.next.continuity.here);
+            }
+        }
+        let revision = self.next.cluster.revision;
         if agents_must_know(self.before, &self.next) {
             self.next.cluster.revision = revision.saturating_add(1);
             if peers(self.before).ne(peers(&self.next)) {
@@ -107,7 +134,9 @@ impl Decision {
     /// Leaves everything as it is.
     #[must_use]
     pub fn nothing(facts: &Facts) -> Self {
-        Self { next: facts.clone(), audit: Vec::new() }
+        let mut next = facts.clone();
+        next.continuity.evidence = None;
+        Self { next, audit: Vec::new() }
     }
 }
 
@@ -136,7 +165,10 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
         let under_way = |state| matches!(state, SnapshotState::Recording | SnapshotState::Committing);
         facts.snapshots.iter().filter(|s| under_way(s.state)).map(|s| (s.id, s.deadline_at)).collect()
     };
-    let restore = |facts: &Facts| facts.restore.as_ref().map(|r| (r.id, r.state, r.generation));
+    let restore = |facts: &Facts| {
+        let attempts = |r: &RestoreFacts| r.members.values().map(|m| m.attempt).collect::<Vec<_>>();
+        facts.restore.as_ref().map(|r| (r.id, r.state, r.generation, attempts(r)))
+    };
     cluster(before) != cluster(next)
         || member(before) != member(next)
         || peers(before).ne(peers(next))

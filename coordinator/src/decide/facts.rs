@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stillframe_api::{
     agent::MissingChannel,
     cluster::{ClusterPhase, OnLoss},
-    restore::{RestorePhase, RestoreState},
+    restore::{RestoreFailure, RestorePhase, RestoreState, UnreadableSnapshot},
     retention::Retention,
     schedule::{Misfire, OnOverlap},
     snapshot::{Abort, SnapshotState, Trigger},
@@ -33,12 +33,56 @@ pub struct Facts {
     pub outcomes: Vec<OutcomeFacts>,
     /// The restore under way.
     pub restore: Option<RestoreFacts>,
-    /// The members of the latest committed snapshot.
+    /// The one before it, where that ended in the same decision in which the next began. Never read.
+    pub ended_restore: Option<RestoreFacts>,
+    /// The members of the latest committed snapshot, by the names they have now.
     pub latest_view: BTreeSet<MemberName>,
+    /// Where to fall back to: the newest committed snapshot of an older epoch than that of the restore under way (else, than that of the latest
+    /// committed one) that isn't known to be unreadable. Read only, and only while a restore is under way or the latest one is unreadable.
+    pub older: Option<OlderFacts>,
+    /// What is known to be unreadable of the latest committed snapshot, that of the restore under way, and the one that was asked about.
+    pub unreadable: BTreeMap<SnapshotId, UnreadableFacts>,
+    /// The automatic restores that were begun within the cluster's window, oldest first. Read only.
+    pub rollbacks: Vec<RollbackFacts>,
     /// The schedule that was asked about.
     pub schedule: Option<ScheduleFacts>,
+    /// Whether its numbers go on from the last that was given out.
+    pub continuity: ContinuityFacts,
     /// What is kept; only when that was asked about.
     pub kept: Option<KeptFacts>,
+}
+
+/// Whether the numbers of a cluster go on from the last that was given out, or the database may have lost transactions that gave out more.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContinuityFacts {
+    /// The server and timeline that the facts were read on, where it tells. Read only.
+    #[serde(default, skip_serializing)]
+    pub here: Option<String>,
+    /// Those of the last decision.
+    #[serde(default)]
+    pub home: Option<String>,
+    /// New incarnations are above it.
+    #[serde(default)]
+    pub incarnation_floor: Incarnation,
+    /// Why the catalog may know less than the archive; none when it is known not to.
+    #[serde(default)]
+    pub behind: Option<String>,
+    /// What else speaks for lost transactions, as whoever asks for the decision knows it. Never stored.
+    #[serde(skip)]
+    pub evidence: Option<String>,
+}
+
+impl ContinuityFacts {
+    /// Why transactions may have been lost since the last decision; nothing when none can have been.
+    #[must_use]
+    pub fn moved(&self) -> Option<String> {
+        match (&self.here, &self.home) {
+            (Some(here), Some(home)) if here != home => {
+                Some(format!("the database is the server and timeline {here}, and was {home}: its last transactions may be lost"))
+            }
+            _ => self.evidence.clone(),
+        }
+    }
 }
 
 /// Why a cluster is halted.
@@ -51,6 +95,10 @@ pub enum HaltCause {
     NoSnapshot,
     /// A restore failed, and the old generation can't go on.
     RestoreFailed,
+    /// It was put back too often within its window.
+    RollbackLimit,
+    /// The database had lost it, and it was rebuilt from the archive: nothing runs that a restore didn't start.
+    Resynced,
 }
 
 /// The cluster's own row.
@@ -94,6 +142,23 @@ pub struct ClusterFacts {
     pub latest_committed: Option<SnapshotId>,
     /// Which committed snapshots are kept; all of them without it.
     pub retention: Option<Retention>,
+    /// Members of that snapshot that have other names since it was restored: name in the snapshot, name now.
+    #[serde(default)]
+    pub latest_mapping: BTreeMap<MemberName, MemberName>,
+    /// How many rollbacks that went through may begin within the window; 0 for any number.
+    pub rollback_limit: u32,
+    /// The window, in milliseconds.
+    pub rollback_window_ms: u64,
+    /// The pause after the first rollback within the window, in milliseconds.
+    pub rollback_backoff_ms: u64,
+    /// How many older snapshots an automatic rollback may try.
+    pub restore_fallback: u32,
+    /// When the rollback that is due, but put off, begins.
+    #[serde(default)]
+    pub rollback_at: Option<Timestamp>,
+    /// Rollbacks of before aren't counted: an operator had the cluster go on.
+    #[serde(default)]
+    pub rollbacks_since: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -278,15 +343,52 @@ pub struct OutcomeFacts {
     pub recording_at: Timestamp,
 }
 
+/// A committed snapshot that a restore may fall back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OlderFacts {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its members.
+    pub view: BTreeSet<MemberName>,
+}
+
+/// What a restore found wrong with a committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableFacts {
+    /// The restore that found out.
+    pub restore: RestoreId,
+    /// The member that found out.
+    pub member: MemberName,
+    /// What is wrong, with the key of the object.
+    pub detail: String,
+    /// When it was found.
+    pub found_at: Timestamp,
+}
+
+/// An automatic restore of the recent past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackFacts {
+    /// When it was begun.
+    pub created_at: Timestamp,
+    /// Whether it reached its commit point.
+    pub went_through: bool,
+}
+
 /// A member's place in a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreMemberFacts {
+    /// The member of the snapshot whose part it takes up, where that had another name.
+    #[serde(default)]
+    pub part: Option<MemberName>,
     /// The incarnation that takes up the part; 0 until the member is there.
     pub incarnation: Incarnation,
     /// What it has done.
     pub phase: RestorePhase,
-    /// The bytes of its part.
+    /// The bytes of its part that it has loaded, as stored.
     pub bytes: u64,
+    /// How often it was asked to try again.
+    #[serde(default)]
+    pub attempt: u32,
     /// What went wrong.
     pub error: Option<String>,
 }
@@ -306,7 +408,21 @@ pub struct RestoreFacts {
     pub trigger: Trigger,
     /// Why it failed.
     pub failure: Option<String>,
-    /// The members of the snapshot.
+    /// Why it failed, as a word.
+    pub failure_reason: Option<RestoreFailure>,
+    /// How many more older snapshots may be tried.
+    pub fallback: u32,
+    /// How often each member may try again.
+    pub retries: u32,
+    /// How long each snapshot that is tried may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Members of the snapshot that have other names now.
+    pub mapping: BTreeMap<MemberName, MemberName>,
+    /// The snapshots that were tried and proved unreadable.
+    pub tried: Vec<UnreadableSnapshot>,
+    /// When the members that couldn't load their parts are asked to try again.
+    pub retry_at: Option<Timestamp>,
+    /// The members of the snapshot, by the names they have now.
     pub members: BTreeMap<MemberName, RestoreMemberFacts>,
     /// When it was asked for.
     pub created_at: Timestamp,
@@ -480,6 +596,7 @@ impl Facts {
     pub fn settled(mut self) -> Self {
         self.snapshots.retain(|snapshot| !snapshot.state.has_ended());
         self.restore = self.restore.take().filter(|restore| !restore.state.has_ended());
+        self.ended_restore = None;
         self.schedule = None;
         self.kept = None;
         self

@@ -44,20 +44,21 @@ pub fn register(facts: &Facts, occasion: &Occasion, registration: &Registration)
         }
         return Ok(draft.decide());
     }
+    let floor = draft.next.continuity.incarnation_floor;
     let (member_id, incarnation, standing) = match draft.next.members.get(name) {
         Some(member) => {
             let standing = match member.standing {
                 Standing::Active | Standing::Replacing => Standing::Replacing,
                 Standing::Waiting | Standing::Excluded => Standing::Waiting,
             };
-            (member.member_id, member.incarnation.next(), standing)
+            (member.member_id, member.incarnation.max(floor).next(), standing)
         }
         None => {
             if draft.next.members.len() >= MAX_MEMBERS as usize {
                 return Err(Refusal::ClusterFull { cluster: facts.cluster.name.clone(), limit: MAX_MEMBERS });
             }
             draft.next.cluster.last_member_id += 1;
-            (MemberId(draft.next.cluster.last_member_id), Incarnation(1), Standing::Waiting)
+            (MemberId(draft.next.cluster.last_member_id), floor.next(), Standing::Waiting)
         }
     };
     draft.next.members.insert(

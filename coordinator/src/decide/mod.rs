@@ -14,6 +14,8 @@
 //! | why a snapshot was aborted, and who is to blame | [`blame`] |
 //! | changing settings, and a snapshot's timeout | [`settings`] |
 //! | restores | [`restore`] |
+//! | rollbacks by themselves, going on after a halt | [`rollback`] |
+//! | taking up what the archive proves, leaping over numbers that may have been given out | [`resync`] |
 //! | schedules | [`schedule`] |
 //! | what is kept, holds | [`retention`] |
 //! | deleting snapshots | [`deletion`] |
@@ -32,7 +34,9 @@ pub mod part;
 pub mod queue;
 pub mod refusal;
 pub mod restore;
+pub mod resync;
 pub mod retention;
+pub mod rollback;
 pub mod schedule;
 pub mod settings;
 pub mod settle;

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use stillframe_api::{HumanDuration, cluster::ClusterPhase, restore::RestoreState, retention::Keep, snapshot::SnapshotState};
 use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId};
 
+use super::restore::mapping::Misfit;
+
 /// A refusal: what was expected, what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -87,15 +89,53 @@ pub enum Refusal {
         /// The timeout that was asked for, in milliseconds.
         timeout_ms: u64,
     },
-    /// A member of the snapshot has never registered.
-    #[error("snapshot {snapshot} needs the members {}, and cluster {cluster} has none of that name", list(members))]
+    /// The mapping doesn't fit the snapshot.
+    #[error("the mapping doesn't fit snapshot {snapshot}: {misfit}")]
     MembersDiffer {
-        /// The cluster.
-        cluster: ClusterName,
         /// The snapshot.
         snapshot: SnapshotId,
-        /// Who is unknown.
-        members: Vec<MemberName>,
+        /// Why.
+        misfit: Misfit,
+    },
+    /// There is no committed snapshot.
+    #[error("cluster {cluster} has no committed snapshot to go back to")]
+    NothingToRestore {
+        /// The cluster.
+        cluster: ClusterName,
+    },
+    /// There is no committed snapshot of so early.
+    #[error("cluster {cluster} has no snapshot that was complete at {time} and is committed")]
+    NothingBefore {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The time.
+        time: Timestamp,
+    },
+    /// The latest committed snapshot is known to be unreadable.
+    #[error("snapshot {snapshot}, the latest, can't be read: {detail}")]
+    SnapshotUnreadable {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The restore has passed its commit point or ended.
+    #[error("restore {restore} can be cancelled while it is planned or preparing, and it is {}", state.as_str())]
+    RestoreEnded {
+        /// The restore.
+        restore: RestoreId,
+        /// Its state.
+        state: RestoreState,
+    },
+    /// Only a halted cluster can be had to go on.
+    #[error("cluster {cluster} must be halted, found it {}{}", phase_name(*.phase), reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    NotHalted {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Its phase.
+        phase: ClusterPhase,
+        /// Why it is in it.
+        reason: Option<String>,
     },
     /// No member of that name.
     #[error("cluster {cluster} has no member {member}")]

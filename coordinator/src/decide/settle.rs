@@ -4,7 +4,7 @@
 use serde_json::json;
 use stillframe_api::{
     cluster::{ClusterPhase, OnLoss},
-    snapshot::{SnapshotState, Trigger},
+    snapshot::SnapshotState,
 };
 use stillframe_protocol::{Generation, MemberName};
 
@@ -13,7 +13,7 @@ use super::{
     facts::{HaltCause, Presence, Standing},
     queue,
     refusal::{are, were},
-    restore, snapshot,
+    restore, rollback, snapshot,
 };
 
 /// Applies every rule.
@@ -90,8 +90,8 @@ fn has_fallback(draft: &Draft<'_>) -> bool {
 fn take_heart(draft: &mut Draft<'_>) {
     let no_snapshot = match draft.next.cluster.halt {
         Some(HaltCause::NoSnapshot) => true,
-        Some(HaltCause::OnLoss) => false,
-        Some(HaltCause::RestoreFailed) | None => return,
+        Some(HaltCause::OnLoss | HaltCause::RollbackLimit) => false,
+        Some(HaltCause::RestoreFailed | HaltCause::Resynced) | None => return,
     };
     if no_snapshot && everybody_started_again(draft) {
         start_generation(draft);
@@ -125,6 +125,7 @@ fn missing(draft: &Draft<'_>) -> Vec<MemberName> {
 
 /// A running cluster that isn't whole is halted, started afresh, or put back as soon as everybody that takes is there.
 fn react_to_loss(draft: &mut Draft<'_>) {
+    draft.next.cluster.rollback_at = None;
     if draft.next.cluster.phase != ClusterPhase::Running {
         return;
     }
@@ -149,29 +150,8 @@ fn react_to_loss(draft: &mut Draft<'_>) {
             let reason = format!("{lost}, and on_loss is halt: start a restore (`stillframe restore start`)");
             halt(draft, HaltCause::OnLoss, reason);
         }
-        OnLoss::RestoreLatest => roll_back(draft),
+        OnLoss::RestoreLatest => rollback::roll_back(draft),
     }
-}
-
-/// Starts the automatic restore once everybody of the latest committed snapshot is there. A snapshot that has all its parts is let
-/// through first: that takes milliseconds, and loses less.
-fn roll_back(draft: &mut Draft<'_>) {
-    let next = &draft.next;
-    let Some(snapshot) = next.cluster.latest_committed else { return };
-    let nearly_there = next.snapshots.iter().any(|s| match s.state {
-        SnapshotState::Committing => true,
-        SnapshotState::Recording => s.is_complete(),
-        SnapshotState::Pending
-        | SnapshotState::Committed
-        | SnapshotState::Aborted
-        | SnapshotState::Deleting
-        | SnapshotState::Deleted => false,
-    });
-    if nearly_there || !next.latest_view.iter().all(|member| next.is_live(member)) {
-        return;
-    }
-    let view = next.latest_view.clone();
-    restore::begin(draft, snapshot, &view, Trigger::Automatic);
 }
 
 /// Whoever waited joins the running generation, at the newest epoch: snapshots under way don't concern it.
@@ -206,6 +186,10 @@ fn describe(draft: &mut Draft<'_>) {
     draft.next.cluster.phase_reason = if missing.is_empty() {
         None
     } else {
-        Some(format!("{}; the cluster is put back to its latest snapshot when all members are there", are(&missing, "lost")))
+        let when = match draft.next.cluster.rollback_at {
+            Some(at) => format!("at {at}, not sooner, because it was put back a short while ago"),
+            None => "when all members are there".to_owned(),
+        };
+        Some(format!("{}; the cluster is put back to its latest snapshot {when}", are(&missing, "lost")))
     };
 }

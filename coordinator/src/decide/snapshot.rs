@@ -175,7 +175,7 @@ fn give_up(draft: &mut Draft<'_>, id: SnapshotId, abort: Abort) {
     draft.audit("snapshot.aborted", id, json!({ "epoch": epoch, "abort": abort }));
 }
 
-fn add_outcome(draft: &mut Draft<'_>, outcome: OutcomeFacts) {
+pub(super) fn add_outcome(draft: &mut Draft<'_>, outcome: OutcomeFacts) {
     let outcomes = &mut draft.next.outcomes;
     outcomes.push(outcome);
     outcomes.sort_by_key(|outcome| outcome.epoch);
@@ -342,6 +342,7 @@ pub fn committed(facts: &Facts, occasion: &Occasion, id: SnapshotId, manifest: &
     let newer = draft.next.outcomes.iter().any(|o| Some(o.id) == latest && o.epoch > epoch);
     if generation == draft.next.cluster.generation && !newer {
         draft.next.cluster.latest_committed = Some(id);
+        draft.next.cluster.latest_mapping = BTreeMap::new();
         draft.next.latest_view = view;
     }
     add_outcome(&mut draft, OutcomeFacts { id, epoch, committed: true, recording_at });

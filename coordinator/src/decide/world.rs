@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use stillframe_api::{
+    agent::PrepareProblem,
     cluster::{ClusterPhase, OnLoss},
     restore::{RestorePhase, RestoreState},
     retention::Retention,
@@ -19,19 +20,24 @@ use super::{
     assignment::wanted,
     deletion::{self, Swept},
     facts::{
-        ClusterFacts, CollectionState, CommittedFacts, HoldFacts, KeptFacts, MemberFacts, Presence, SnapshotFacts, Standing,
+        ClusterFacts, CollectionState, CommittedFacts, HoldFacts, KeptFacts, MemberFacts, OlderFacts, Presence, RestoreFacts,
+        RollbackFacts, SnapshotFacts, Standing, UnreadableFacts,
     },
     member::{self, Evidence, Registration},
     queue,
-    restore::{self, Word},
+    restore::{self, Ask, Target, Word},
     retention::{self, NewHold},
-    settings, snapshot,
+    rollback, settings, snapshot,
 };
 
 pub(crate) struct World {
     pub(crate) facts: Facts,
     /// Every snapshot that ever was.
     pub(crate) all: BTreeMap<SnapshotId, SnapshotFacts>,
+    /// Every restore that ever was.
+    pub(crate) restores: BTreeMap<RestoreId, RestoreFacts>,
+    /// Every snapshot that is known to be unreadable.
+    pub(crate) unreadable: BTreeMap<SnapshotId, UnreadableFacts>,
     /// Every generation that was ever allocated to a restore.
     generations: BTreeSet<Generation>,
     /// The incarnations that prepare for each generation.
@@ -67,6 +73,13 @@ impl World {
             last_member_id: 0,
             latest_committed: None,
             retention: None,
+            latest_mapping: BTreeMap::new(),
+            rollback_limit: 3,
+            rollback_window_ms: 60_000,
+            rollback_backoff_ms: 100,
+            restore_fallback: 0,
+            rollback_at: None,
+            rollbacks_since: None,
             created_at: now,
         };
         let facts = Facts {
@@ -76,11 +89,25 @@ impl World {
             snapshots: Vec::new(),
             outcomes: Vec::new(),
             restore: None,
+            ended_restore: None,
             latest_view: BTreeSet::new(),
+            older: None,
+            unreadable: BTreeMap::new(),
+            rollbacks: Vec::new(),
             schedule: None,
+            continuity: Default::default(),
             kept: None,
         };
-        Self { facts, all: BTreeMap::new(), generations: BTreeSet::new(), preparing: BTreeMap::new(), holds: Vec::new(), ids: 0 }
+        Self {
+            facts,
+            all: BTreeMap::new(),
+            restores: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            generations: BTreeSet::new(),
+            preparing: BTreeMap::new(),
+            holds: Vec::new(),
+            ids: 0,
+        }
     }
 
     fn id(&mut self) -> Uuid {
@@ -122,7 +149,7 @@ impl World {
         rule: impl Fn(&Facts, &Occasion) -> Result<Decision, Refusal>,
     ) -> Result<(), Refusal> {
         let occasion = self.occasion();
-        let mut before = self.facts.clone();
+        let mut before = self.read();
         look(&mut before);
         before.kept = Some(self.kept());
         let decision = rule(&before, &occasion)?;
@@ -133,18 +160,42 @@ impl World {
         if let Some(kept) = &decision.next.kept {
             self.holds.clone_from(&kept.holds);
         }
+        for restore in decision.next.ended_restore.iter().chain(&decision.next.restore) {
+            self.restores.insert(restore.id, restore.clone());
+        }
+        self.unreadable.retain(|id, _| !before.unreadable.contains_key(id));
+        self.unreadable.extend(decision.next.unreadable.clone());
         self.facts = decision.next.settled();
         self.check_state();
         Ok(())
     }
 
+    /// The facts with what a store reads besides.
+    fn read(&self) -> Facts {
+        let mut facts = self.facts.clone();
+        let committed = |id: &SnapshotId| self.all.get(id).filter(|s| s.state == SnapshotState::Committed);
+        let latest = facts.cluster.latest_committed.filter(|id| self.unreadable.contains_key(id));
+        let anchor = facts.restore.as_ref().map(|restore| restore.snapshot).or(latest);
+        let epoch = anchor.and_then(|id| self.all[&id].epoch);
+        let older = self.all.keys().filter_map(committed).filter(|s| s.epoch < epoch && !self.unreadable.contains_key(&s.id));
+        facts.older = older.max_by_key(|s| s.epoch).map(|s| OlderFacts { id: s.id, view: s.view.keys().cloned().collect() });
+        facts.unreadable = self.unreadable.clone();
+        let window = SignedDuration::from_millis(facts.cluster.rollback_window_ms as i64);
+        let since = facts.now.checked_sub(window).expect("a time").max(facts.cluster.rollbacks_since.unwrap_or(Timestamp::MIN));
+        let rollbacks = self.restores.values().filter(|r| r.trigger == Trigger::Automatic && r.created_at > since);
+        facts.rollbacks =
+            rollbacks.map(|r| RollbackFacts { created_at: r.created_at, went_through: r.resumed_at.is_some() }).collect();
+        facts
+    }
+
     fn check_step(&mut self, before: &Facts, decision: &Decision) {
         let (old, next) = (&before.cluster, &decision.next.cluster);
         assert!(old.epoch <= next.epoch && old.generation <= next.generation && old.last_generation <= next.last_generation);
-        assert!(old.revision <= next.revision && next.revision <= old.revision + 1);
+        let leapt = before.continuity.moved().is_some() || decision.audit.iter().any(|line| line.action == "cluster.rebuilt");
+        assert!(old.revision <= next.revision && (leapt || next.revision <= old.revision + 1));
         assert!(next.peers_revision <= next.revision);
         let changed = before != &decision.next || !decision.audit.is_empty();
-        assert_eq!(next.version, old.version + u64::from(changed));
+        assert!(if leapt { next.version > old.version + 1 } else { next.version == old.version + u64::from(changed) });
         for (name, member) in &before.members {
             let now = &decision.next.members[name];
             assert!(member.incarnation <= now.incarnation && member.member_id == now.member_id);
@@ -188,7 +239,9 @@ impl World {
     fn check_beginnings(&self, before: &Facts, decision: &Decision) {
         let next = &decision.next;
         let pending = |s: &&SnapshotFacts| before.snapshot(s.id).is_none_or(|old| old.state == SnapshotState::Pending);
-        let begun: Vec<&SnapshotFacts> = next.snapshots.iter().filter(pending).filter(|s| s.epoch.is_some()).collect();
+        // What is taken up from the archive began long ago.
+        let recorded_here = |s: &&SnapshotFacts| s.epoch.is_some() && s.trigger != Trigger::Resync;
+        let begun: Vec<&SnapshotFacts> = next.snapshots.iter().filter(pending).filter(recorded_here).collect();
         if begun.is_empty() {
             return;
         }
@@ -209,6 +262,14 @@ impl World {
         let cluster = &facts.cluster;
         assert_eq!(cluster.halt.is_some(), cluster.phase == ClusterPhase::Halted);
         assert_eq!(facts.restore.is_some(), cluster.phase == ClusterPhase::Restoring);
+        assert!(cluster.rollback_at.is_none() || cluster.phase == ClusterPhase::Running);
+        let under_way = self.restores.values().filter(|restore| !restore.state.has_ended());
+        assert!(under_way.count() <= 1, "two restores at once");
+        for restore in self.restores.values() {
+            assert_eq!(restore.failure_reason.is_some(), restore.state == RestoreState::Failed);
+            let parts: BTreeSet<_> = restore.members.iter().map(|(name, m)| m.part.as_ref().unwrap_or(name)).collect();
+            assert_eq!(parts, self.all[&restore.snapshot].view.keys().collect(), "every part is taken up, once");
+        }
         let epochs: Vec<Epoch> = self.all.values().filter_map(|s| s.epoch).collect();
         assert_eq!(epochs.iter().collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch is used twice");
         assert!(epochs.iter().all(|epoch| *epoch <= cluster.epoch));
@@ -217,7 +278,9 @@ impl World {
         }
         if let Some(latest) = cluster.latest_committed {
             assert_eq!(self.all[&latest].state, SnapshotState::Committed);
-            assert_eq!(facts.latest_view, self.all[&latest].view.keys().cloned().collect());
+            let mapping = &cluster.latest_mapping;
+            let now = self.all[&latest].view.keys().map(|part| restore::mapping::apply(mapping, part).clone());
+            assert_eq!(facts.latest_view, now.collect());
         }
         if let Some(restore) = &facts.restore {
             assert_eq!(self.all[&restore.snapshot].state, SnapshotState::Committed, "what is being restored is deleted");
@@ -336,8 +399,25 @@ impl World {
     }
 
     pub(crate) fn restore(&mut self, nth: usize) -> Result<(), Refusal> {
+        self.restore_with(nth, 0, BTreeMap::new())
+    }
+
+    /// Members are named by their numbers.
+    pub(crate) fn restore_with(&mut self, nth: usize, fallback: u32, mapping: BTreeMap<usize, usize>) -> Result<(), Refusal> {
         let Some(id) = self.all.keys().nth(nth).copied() else { return Ok(()) };
-        self.decide_about(Some(id), |facts, occasion| restore::start(facts, occasion, id, Trigger::Request))
+        let mapping = mapping.into_iter().map(|(part, now)| (name(part), name(now))).collect();
+        let (target, trigger) = (Target::Snapshot(id), Trigger::Request);
+        let ask = Ask { target, trigger, timeout_ms: None, fallback, retries: 1, mapping };
+        self.decide_about(Some(id), |facts, occasion| restore::start(facts, occasion, ask.clone()))
+    }
+
+    pub(crate) fn cancel(&mut self) -> Result<(), Refusal> {
+        let Some(known) = self.restores.values().next_back().cloned() else { return Ok(()) };
+        self.decide(|facts, occasion| restore::cancel(facts, occasion, known.id, &known, None))
+    }
+
+    pub(crate) fn resume(&mut self, fallback: u32) -> Result<(), Refusal> {
+        self.decide(|facts, occasion| rollback::resume(facts, occasion, fallback))
     }
 
     fn kept(&self) -> KeptFacts {
@@ -391,15 +471,18 @@ impl World {
     }
 
     /// What a member says of the restore under way; of an older generation when `stale`.
-    pub(crate) fn say(&mut self, n: usize, fails: bool, stale: bool) {
+    pub(crate) fn say(&mut self, n: usize, fails: Option<PrepareProblem>, stale: bool) {
         let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return };
         let Some(restore) = self.facts.restore.clone() else { return };
         let generation = if stale { Generation(restore.generation.0 - 1) } else { restore.generation };
         let restore_id = restore.id;
-        let word = match restore.state {
-            RestoreState::Resuming => Word::Running { generation },
-            _ if fails => Word::PrepareFailed { restore: restore_id, generation, detail: "missing".to_owned() },
-            _ => Word::Prepared { restore: restore_id, generation, bytes: 1 },
+        let attempt = restore.members.get(&name(n)).map_or(0, |member| member.attempt);
+        let word = match (restore.state, fails) {
+            (RestoreState::Resuming, _) => Word::Running { generation },
+            (_, Some(problem)) => {
+                Word::PrepareFailed { restore: restore_id, generation, attempt, problem, detail: "missing".to_owned() }
+            }
+            (_, None) => Word::Prepared { restore: restore_id, generation, bytes: 1 },
         };
         let words = [(name(n), incarnation, word)];
         self.decide(|facts, occasion| Ok(restore::heard(facts, occasion, &words))).expect("no refusal");

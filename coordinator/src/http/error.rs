@@ -59,7 +59,10 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::SnapshotEnded => "The snapshot has ended",
         ProblemCode::SnapshotNeeded => "The snapshot is needed",
         ProblemCode::CollectionSuspended => "Nothing is deleted for now",
-        ProblemCode::MembersDiffer => "The members are not those of the snapshot",
+        ProblemCode::MembersDiffer => "The mapping doesn't fit the snapshot",
+        ProblemCode::NothingToRestore => "There is nothing to go back to",
+        ProblemCode::SnapshotUnreadable => "The snapshot is known to be unreadable",
+        ProblemCode::RestoreEnded => "The restore has passed its commit point or ended",
         ProblemCode::Fenced => "Fenced: another incarnation is in force",
         ProblemCode::DatabaseUnavailable => "The database can't be used just now",
         ProblemCode::ArchiveUnavailable => "The archive can't be used just now",
@@ -117,7 +120,7 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::TooManyPending { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
             .with_hint("wait for those under way, or abort some (`stillframe snapshot abort`)"),
         Refusal::RestoreUnderWay { .. } => problem(ProblemCode::RestoreUnderWay, StatusCode::CONFLICT, detail)
-            .with_hint("wait until it has ended (`stillframe restore show --wait`)"),
+            .with_hint("wait until it has ended (`stillframe restore show --wait`), or cancel it (`stillframe restore cancel`)"),
         Refusal::NotCommitted { .. } => problem(ProblemCode::SnapshotNotCommitted, StatusCode::CONFLICT, detail)
             .with_hint("choose a committed one (`stillframe snapshot list --status committed`)"),
         Refusal::UnknownSnapshot { .. } => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
@@ -127,7 +130,17 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             .with_hint("give it a longer one, or abort it (`stillframe snapshot abort`)"),
         Refusal::SnapshotEnded { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
         Refusal::MembersDiffer { .. } => problem(ProblemCode::MembersDiffer, StatusCode::CONFLICT, detail)
-            .with_hint("start members of those names, then ask again"),
+            .with_hint("name members of the snapshot (`stillframe snapshot show`), each with a name of its own"),
+        Refusal::NothingToRestore { .. } => problem(ProblemCode::NothingToRestore, StatusCode::CONFLICT, detail)
+            .with_hint("start every member again: the cluster starts afresh from its initial state"),
+        Refusal::NothingBefore { .. } => problem(ProblemCode::NothingToRestore, StatusCode::CONFLICT, detail)
+            .with_hint("name a later time, or look at what there is (`stillframe snapshot list --status committed`)"),
+        Refusal::SnapshotUnreadable { .. } => problem(ProblemCode::SnapshotUnreadable, StatusCode::CONFLICT, detail)
+            .with_hint("name another one, allow a fallback to older ones, or name this one by its id if it was mended"),
+        Refusal::RestoreEnded { .. } => problem(ProblemCode::RestoreEnded, StatusCode::CONFLICT, detail)
+            .with_hint("to undo a restore, restore a newer snapshot: those it left behind stay"),
+        Refusal::NotHalted { .. } => problem(ProblemCode::ClusterNotRunning, StatusCode::CONFLICT, detail)
+            .with_hint("it runs by itself once its members are there"),
         Refusal::UnknownMember { .. } => {
             problem(ProblemCode::UnknownMember, StatusCode::NOT_FOUND, detail).with_hint("register it first")
         }

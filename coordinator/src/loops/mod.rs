@@ -10,6 +10,7 @@
 //! | what is to go from the archive | [`sweep`] |
 //! | retention | [`gc`] |
 //! | idempotency keys that are old | [`keys`] |
+//! | clusters of which the database may know less than the archive | [`reconcile`] |
 //! | changes made by other replicas | [`revisions`], [`hints`] |
 
 use std::{sync::Arc, time::Duration};
@@ -31,6 +32,7 @@ mod gc;
 mod hints;
 mod keys;
 mod leases;
+mod reconcile;
 mod revisions;
 mod schedules;
 mod suspects;
@@ -52,6 +54,7 @@ pub fn start(service: &Arc<Service>, suspicions: mpsc::UnboundedReceiver<Suspici
     loops.spawn(commit::run(service.clone()));
     loops.spawn(sweep::run(service.clone()));
     loops.spawn(gc::run(service.clone()));
+    loops.spawn(reconcile::run(service.clone()));
     loops.spawn(revisions::run(service.clone()));
     loops.spawn(hints::announce(service.clone()));
     loops.spawn(hints::listen(service.clone()));

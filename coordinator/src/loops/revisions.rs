@@ -14,7 +14,7 @@ pub(super) async fn run(service: Arc<Service>) {
         let watched = service.hub.watched();
         let names: Vec<_> = watched.iter().map(|(name, _)| name.clone()).collect();
         for (name, revision) in service.store.revisions(&names).await? {
-            if watched.iter().any(|(watched, known)| *watched == name && *known < revision) {
+            if watched.iter().any(|(watched, known)| *watched == name && *known != revision) {
                 service.catch_up(&name).await?;
             }
         }

@@ -5,6 +5,7 @@ use stillframe_api::{
     DurationOrZero, HumanDuration,
     cluster::{Cluster, Member, MemberState},
     restore::{Restore, RestoreMember},
+    rollback::RollbackSettings,
     schedule::{NextSlot, SHOWN_SLOTS, Schedule},
     snapshot::{MemberPhase, Snapshot, SnapshotMember},
 };
@@ -13,17 +14,17 @@ use stillframe_protocol::ClusterName;
 use crate::{
     decide::{
         Facts, blame,
-        facts::{Presence, RestoreFacts, ScheduleFacts, SnapshotFacts},
+        facts::{Presence, ScheduleFacts, SnapshotFacts},
         queue,
         schedule::timing::Timing,
     },
-    store::{ClusterRow, MemberRow, SnapshotRow},
+    store::{ClusterRow, MemberRow, RestoreRow, SnapshotRow},
 };
 
 /// A cluster.
 #[must_use]
 pub fn cluster(row: ClusterRow) -> Cluster {
-    let ClusterRow { facts, live_members, lost_members, under_way, pending } = row;
+    let ClusterRow { facts, live_members, lost_members, under_way, pending, restore } = row;
     Cluster {
         name: facts.name,
         phase: facts.phase,
@@ -41,7 +42,14 @@ pub fn cluster(row: ClusterRow) -> Cluster {
         min_pause: DurationOrZero::from_millis(facts.min_pause_ms),
         under_way,
         pending,
+        rollback: RollbackSettings {
+            limit: facts.rollback_limit,
+            window: HumanDuration::from_millis(facts.rollback_window_ms),
+            backoff: HumanDuration::from_millis(facts.rollback_backoff_ms),
+            fallback: facts.restore_fallback,
+        },
         latest_committed: facts.latest_committed,
+        restore,
         created_at: facts.created_at,
     }
 }
@@ -129,16 +137,25 @@ pub fn snapshot(row: SnapshotRow) -> Snapshot {
 
 /// A restore.
 #[must_use]
-pub fn restore(cluster: ClusterName, facts: RestoreFacts) -> Restore {
+pub fn restore(row: RestoreRow) -> Restore {
+    let RestoreRow { cluster, facts, part_bytes } = row;
     let members = facts
         .members
         .into_iter()
-        .map(|(member, done)| RestoreMember {
-            member,
-            incarnation: done.incarnation,
-            phase: done.phase,
-            bytes: done.bytes,
-            error: done.error,
+        .map(|(member, done)| {
+            let part = done.part.unwrap_or_else(|| member.clone());
+            let bytes = part_bytes.get(&part).copied().unwrap_or(0);
+            let loaded_bytes = done.bytes;
+            RestoreMember {
+                member,
+                incarnation: done.incarnation,
+                part,
+                phase: done.phase,
+                bytes,
+                loaded_bytes,
+                retries: done.attempt,
+                error: done.error,
+            }
         })
         .collect();
     Restore {
@@ -149,6 +166,11 @@ pub fn restore(cluster: ClusterName, facts: RestoreFacts) -> Restore {
         state: facts.state,
         trigger: facts.trigger,
         failure: facts.failure,
+        failure_reason: facts.failure_reason,
+        fallback: facts.fallback,
+        retries: facts.retries,
+        mapping: facts.mapping,
+        unreadable: facts.tried,
         created_at: facts.created_at,
         resumed_at: facts.resumed_at,
         ended_at: facts.ended_at,

@@ -11,6 +11,7 @@ use crate::{
     decide::{
         assignment::{Wanted, wanted},
         facts::{Presence, Standing},
+        restore::mapping,
     },
     store::LeaseKey,
 };
@@ -92,8 +93,10 @@ impl Service {
             Wanted::Wait { why } => Desired::Wait { why },
             Wanted::Leave { why } => Desired::Leave { why },
             Wanted::Run { generation, epoch, restore } => Desired::Run { generation, epoch, restore },
-            Wanted::Prepare { restore, snapshot, generation } => {
-                let part = self.part(view, snapshot, member).await?;
+            Wanted::Prepare { restore, snapshot, generation, part, attempt } => {
+                let part = self.part(view, snapshot, &part).await?;
+                let renamed = view.facts.restore.as_ref().map(|restore| restore.mapping.clone()).unwrap_or_default();
+                let part = mapping::rename(&renamed, part);
                 Desired::Prepare(Box::new(PrepareRestore {
                     restore,
                     snapshot,
@@ -102,6 +105,8 @@ impl Service {
                     sent: part.sent,
                     received: part.received,
                     recorded: part.recorded,
+                    renamed,
+                    attempt,
                 }))
             }
         };

@@ -4,13 +4,15 @@ use stillframe_api::{
     DurationOrZero, Page,
     cluster::{Cluster, CreateCluster, MAX_MEMBERS, Member, PageQuery},
     page::{DEFAULT_LIMIT, MAX_LIMIT},
+    restore::MAX_FALLBACK,
+    rollback::{ResumeCluster, RollbackSettings},
     settings::{MAX_CONCURRENT, UpdateCluster},
 };
 use stillframe_protocol::ClusterName;
 
 use super::{Caller, Service, ServiceError, answers, archives};
 use crate::{
-    decide::{Facts, facts::ClusterFacts, settings},
+    decide::{Facts, facts::ClusterFacts, rollback, settings},
     store::{ClusterRow, Scope},
 };
 
@@ -59,7 +61,26 @@ fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
     compare("max_concurrent", asked.max_concurrent.to_string(), found.max_concurrent.to_string());
     compare("min_pause", format!("{} ms", asked.min_pause.as_millis()), format!("{} ms", found.min_pause_ms));
     compare("archive_prefix", format!("{:?}", asked.archive_prefix), format!("{:?}", found.archive_prefix));
+    let RollbackSettings { limit, window, backoff, fallback } = &asked.rollback;
+    compare("rollback.limit", limit.to_string(), found.rollback_limit.to_string());
+    compare("rollback.window", format!("{} ms", window.as_millis()), format!("{} ms", found.rollback_window_ms));
+    compare("rollback.backoff", format!("{} ms", backoff.as_millis()), format!("{} ms", found.rollback_backoff_ms));
+    compare("rollback.fallback", fallback.to_string(), found.restore_fallback.to_string());
     differences
+}
+
+/// The most rollbacks that a window's limit may be.
+const MAX_ROLLBACKS: u32 = 1_000;
+
+/// Checks the bounds of how a cluster is put back by itself.
+pub(crate) fn check_rollback(settings: &RollbackSettings) -> Result<(), ServiceError> {
+    if settings.limit > MAX_ROLLBACKS {
+        return Err(ServiceError::Invalid(format!("rollback.limit must be 0 to {MAX_ROLLBACKS}, found {}", settings.limit)));
+    }
+    if settings.fallback > MAX_FALLBACK {
+        return Err(ServiceError::Invalid(format!("rollback.fallback must be 0 to {MAX_FALLBACK}, found {}", settings.fallback)));
+    }
+    Ok(())
 }
 
 impl Service {
@@ -67,6 +88,7 @@ impl Service {
     pub async fn create_cluster(&self, caller: &Caller, settings: CreateCluster) -> Result<(Cluster, bool), ServiceError> {
         check_members(settings.min_members)?;
         check_concurrent(settings.max_concurrent)?;
+        check_rollback(&settings.rollback)?;
         if let Some(prefix) = &settings.archive_prefix {
             archives::check_prefix(prefix)?;
         }
@@ -79,7 +101,14 @@ impl Service {
         }
         if is_new {
             return Ok((
-                answers::cluster(ClusterRow { facts, live_members: 0, lost_members: 0, under_way: Vec::new(), pending: 0 }),
+                answers::cluster(ClusterRow {
+                    facts,
+                    live_members: 0,
+                    lost_members: 0,
+                    under_way: Vec::new(),
+                    pending: 0,
+                    restore: None,
+                }),
                 true,
             ));
         }
@@ -113,6 +142,23 @@ impl Service {
     pub async fn cluster(&self, name: &ClusterName) -> Result<Cluster, ServiceError> {
         let row = self.store.cluster(name).await?;
         row.map(answers::cluster).ok_or_else(|| ServiceError::UnknownCluster(name.clone()))
+    }
+
+    /// Has a halted cluster go on, in its generation or from its latest committed snapshot.
+    pub async fn resume_cluster(
+        &self,
+        caller: &Caller,
+        name: &ClusterName,
+        request: ResumeCluster,
+    ) -> Result<Cluster, ServiceError> {
+        if request.fallback > MAX_FALLBACK {
+            return Err(ServiceError::Invalid(format!("fallback must be 0 to {MAX_FALLBACK}, found {}", request.fallback)));
+        }
+        let occasion = self.occasion(caller);
+        let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
+        let rule = move |facts: &Facts| rollback::resume(facts, &occasion, request.fallback).map(Into::into);
+        self.transition(name, scope, rule).await?;
+        self.cluster(name).await
     }
 
     /// Clusters by name.

@@ -10,7 +10,7 @@ use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, MemberName};
 use tokio::sync::{OnceCell, watch};
 
-use super::{Service, ServiceError, lock};
+use super::{Service, ServiceError, lock, transition::lost};
 use crate::decide::Facts;
 
 /// A cluster's facts as of one revision.
@@ -198,10 +198,15 @@ impl Service {
 
     /// The facts of a cluster, read anew.
     pub(crate) async fn reload(&self, cluster: &ClusterName) -> Result<Arc<View>, ServiceError> {
-        let Some(facts) = self.store.facts(cluster).await? else {
+        let known = self.hub.channel(cluster).peek(|facts| facts.cluster.version);
+        let Some(mut facts) = self.store.facts(cluster).await? else {
             self.hub.forget(cluster);
             return Err(ServiceError::UnknownCluster(cluster.clone()));
         };
+        if let Some(evidence) = lost(known, &facts) {
+            self.fell_behind(cluster, Some(evidence)).await?;
+            facts = self.store.facts(cluster).await?.ok_or_else(|| ServiceError::UnknownCluster(cluster.clone()))?;
+        }
         self.hub.publish(cluster, facts);
         let view = self.hub.channel(cluster).view();
         view.ok_or_else(|| ServiceError::UnknownCluster(cluster.clone()))

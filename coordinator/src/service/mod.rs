@@ -6,12 +6,13 @@
 //! | what this replica knows of clusters, and who waits for news | [`hub`] |
 //! | who polls here, and on which connection | [`registry`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
+//! | what a restore would do | [`plan`] |
 //! | what agents poll and report | [`assignments`], [`reports`] |
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing | [`commit`] |
 //! | the audit | [`audit`] |
 //! | what is kept, and what is deleted | [`retention`], [`sweep`], [`gc`] |
-//! | archives by cluster, and trying out the store | [`archives`], [`probe`] |
+//! | archives by cluster, trying out the store, taking up what the archive proves | [`archives`], [`probe`], [`resync`] |
 //! | how fresh this replica's word is, and telling the others of changes | [`freshness`], [`hints`] |
 //! | carrying a request out once | [`idempotency`] |
 //! | facts as answers | [`answers`] |
@@ -48,10 +49,12 @@ pub mod hub;
 pub mod idempotency;
 pub mod members;
 pub mod parts;
+pub mod plan;
 pub mod probe;
 pub mod registry;
 pub mod reports;
 pub mod restores;
+pub mod resync;
 pub mod retention;
 pub mod schedules;
 pub mod snapshots;
@@ -91,6 +94,8 @@ pub struct Wakes {
     pub deadlines: Notify,
     /// A schedule was set.
     pub schedules: Notify,
+    /// The database may know less than the archive.
+    pub reconcile: Notify,
     /// Something was left in the archive.
     pub sweep: Notify,
     /// A member has come to this replica.

@@ -121,9 +121,12 @@ impl Service {
             ReportEvent::Prepared { restore, generation, bytes } => {
                 self.say(said(Word::Prepared { restore, generation, bytes })).await
             }
-            ReportEvent::PrepareFailed { restore, generation, detail } => {
+            ReportEvent::Loading { restore, generation, loaded: bytes } => {
+                self.say(said(Word::Loading { restore, generation, bytes })).await
+            }
+            ReportEvent::PrepareFailed { restore, generation, attempt, problem, detail } => {
                 let detail = clean(&detail);
-                self.say(said(Word::PrepareFailed { restore, generation, detail })).await
+                self.say(said(Word::PrepareFailed { restore, generation, attempt, problem, detail })).await
             }
             ReportEvent::Running { generation } => self.say(said(Word::Running { generation })).await,
         }

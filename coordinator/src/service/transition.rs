@@ -57,6 +57,14 @@ impl Caller {
     }
 }
 
+/// Whether the facts are older than what is known: then what happened in between is lost.
+pub(crate) fn lost(known: Option<u64>, facts: &Facts) -> Option<String> {
+    let found = facts.cluster.version;
+    known
+        .filter(|known| *known > found)
+        .map(|known| format!("a coordinator knows version {known} of the cluster, and the database has {found}"))
+}
+
 impl Service {
     /// Fresh ids and the coordinator's settings, for one decision.
     pub(crate) fn occasion(&self, caller: &Caller) -> Occasion {
@@ -77,6 +85,16 @@ impl Service {
         scope: Scope,
         rule: impl Fn(&Facts) -> Result<Outcome, Refusal> + Send + Sync + 'static,
     ) -> Result<Transition, ServiceError> {
+        // What was known before the database is asked: if that turns out to be newer, the database has lost transactions.
+        let known = self.hub.channel(cluster).peek(|facts| facts.cluster.version);
+        let rule = move |facts: &Facts| match lost(known, facts) {
+            None => rule(facts),
+            evidence => {
+                let mut facts = facts.clone();
+                facts.continuity.evidence = evidence;
+                rule(&facts)
+            }
+        };
         let transition = match self.store.transact(cluster, scope, Arc::new(rule)).await {
             Ok(transition) => transition,
             Err(error @ TransactError::UnknownCluster(_)) => {
@@ -87,6 +105,9 @@ impl Service {
         };
         if transition.changed {
             self.tell(cluster, &transition.facts);
+            if transition.facts.continuity.behind.is_some() {
+                self.wakes.reconcile.notify_one();
+            }
         }
         Ok(transition)
     }
@@ -149,7 +170,7 @@ impl Service {
             | SnapshotState::Deleting
             | SnapshotState::Deleted => false,
         };
-        if restoring || snapshots.iter().any(due) {
+        if restoring || facts.cluster.rollback_at.is_some() || snapshots.iter().any(due) {
             self.wakes.deadlines.notify_one();
         }
         let to_sweep = |s: &SnapshotFacts| {

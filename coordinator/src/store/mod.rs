@@ -47,8 +47,19 @@ pub struct Scope {
     pub schedule: Option<ScheduleName>,
     /// What is kept: the committed snapshots, the holds on the cluster's snapshots, and whether anything may be deleted.
     pub kept: bool,
+    /// What was found in the archive, to be taken up.
+    pub found: Option<Arc<Found>>,
     /// The request on whose behalf it is.
     pub request_id: Option<String>,
+}
+
+/// What was found in the archive of a cluster that may not be in the store.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The cluster, with the settings that it gets if it isn't there: it is made in the transition.
+    pub settings: CreateCluster,
+    /// The parts of the snapshot that the transition takes up.
+    pub parts: Vec<stillframe_archive::Part>,
 }
 
 /// What a rule gives to the store.
@@ -290,6 +301,19 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
 
     /// Schedules by name, after this one.
     async fn schedules(&self, cluster: &ClusterName, after: Option<&str>, limit: u32) -> Result<Vec<ScheduleRow>, StoreError>;
+
+    /// Restores, newest first, older than this one.
+    async fn restores(&self, cluster: &ClusterName, before: Option<RestoreId>, limit: u32)
+    -> Result<Vec<RestoreRow>, StoreError>;
+
+    /// The newest committed snapshot, by its epoch, all parts of which were there at this time.
+    async fn committed_before(&self, cluster: &ClusterName, time: Timestamp) -> Result<Option<SnapshotId>, StoreError>;
+
+    /// Every snapshot of a cluster, with its state.
+    async fn snapshot_states(&self, cluster: &ClusterName) -> Result<Vec<(SnapshotId, SnapshotState)>, StoreError>;
+
+    /// The clusters of which the store may know less than the archive, or whose transactions may have been lost since the last transition.
+    async fn behind(&self) -> Result<Vec<ClusterName>, StoreError>;
 
     /// A schedule.
     async fn schedule(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<Option<ScheduleRow>, StoreError>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use stillframe_api::waiting::UnderWay;
-use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName};
+use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName, RestoreId};
 
 use crate::decide::facts::{ClusterFacts, CollectionState, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
 
@@ -23,6 +23,8 @@ pub struct ClusterRow {
     pub under_way: Vec<UnderWay>,
     /// How many snapshots wait.
     pub pending: u32,
+    /// The restore that is under way.
+    pub restore: Option<RestoreId>,
 }
 
 /// A member, with its lease.
@@ -85,6 +87,8 @@ pub struct CollectionRow {
 pub struct RestoreRow {
     /// Its cluster.
     pub cluster: ClusterName,
+    /// The bytes of the parts of its snapshot, as stored, by the names in the snapshot.
+    pub part_bytes: BTreeMap<MemberName, u64>,
     /// The restore.
     #[serde(flatten)]
     pub facts: RestoreFacts,

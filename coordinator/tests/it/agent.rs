@@ -8,7 +8,7 @@ use std::{
 
 use stillframe_api::{
     Client, ClientError,
-    agent::{Assignment, AssignmentQuery, Desired, MissingChannel, PartReport, Register, ReportEvent},
+    agent::{Assignment, AssignmentQuery, Desired, MissingChannel, PartReport, PrepareProblem, Register, ReportEvent},
     snapshot::AbortReason,
 };
 use stillframe_archive::{Digest, Encoding, ObjectEntry, Place, Role};
@@ -38,7 +38,14 @@ pub(crate) enum OnSnapshot {
 pub(crate) enum OnPrepare {
     Prepared,
     Ignore,
+    /// Its object is damaged.
     Fail(String),
+    /// As [`Fail`](Self::Fail), for this snapshot alone.
+    FailOf(SnapshotId),
+    /// The archive is away, so many times.
+    FailFor(u32),
+    /// Says how far it is, and no more.
+    Load(u64),
 }
 
 #[derive(Debug)]
@@ -180,12 +187,26 @@ impl Body {
             Desired::Prepare(prepare) if !self.seen.lock().expect("unpoisoned").prepared.contains(&prepare.generation.0) => {
                 let (restore, generation) = (prepare.restore, prepare.generation);
                 match on_prepare {
-                    OnPrepare::Prepared => {
+                    OnPrepare::FailFor(times) if prepare.attempt < times => {
+                        let (attempt, problem) = (prepare.attempt, PrepareProblem::Unavailable);
+                        let detail = "the store doesn't answer".to_owned();
+                        self.report(ReportEvent::PrepareFailed { restore, generation, attempt, problem, detail }).await;
+                    }
+                    OnPrepare::FailOf(snapshot) if prepare.snapshot == snapshot => {
+                        let (attempt, problem) = (prepare.attempt, PrepareProblem::Unreadable);
+                        let detail = format!("clusters/bank/snapshots/{snapshot}/state is missing");
+                        self.report(ReportEvent::PrepareFailed { restore, generation, attempt, problem, detail }).await;
+                    }
+                    OnPrepare::Prepared | OnPrepare::FailFor(_) | OnPrepare::FailOf(_) => {
                         self.seen.lock().expect("unpoisoned").prepared.insert(generation.0);
                         let bytes = prepare.objects.iter().map(|object| object.bytes).sum();
                         self.report(ReportEvent::Prepared { restore, generation, bytes }).await;
                     }
-                    OnPrepare::Fail(detail) => self.report(ReportEvent::PrepareFailed { restore, generation, detail }).await,
+                    OnPrepare::Fail(detail) => {
+                        let (attempt, problem) = (prepare.attempt, PrepareProblem::Unreadable);
+                        self.report(ReportEvent::PrepareFailed { restore, generation, attempt, problem, detail }).await;
+                    }
+                    OnPrepare::Load(loaded) => self.report(ReportEvent::Loading { restore, generation, loaded }).await,
                     OnPrepare::Ignore => {}
                 }
             }

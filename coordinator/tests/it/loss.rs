@@ -149,11 +149,7 @@ async fn a_cluster_that_is_to_halt_on_loss_halts_and_goes_on_by_a_restore() {
     world.until("the other told to wait", async || matches!(one.desired(), Some(Desired::Wait { .. })).then_some(())).await;
     let _two = Agent::start(&world, "p2").await;
     assert_eq!(world.cluster().await.phase, ClusterPhase::Halted);
-    world
-        .client
-        .start_restore(&world.cluster, &stillframe_api::restore::StartRestore { snapshot: latest })
-        .await
-        .expect("a restore");
+    world.client.start_restore(&world.cluster, &stillframe_api::restore::StartRestore::to(latest)).await.expect("a restore");
     assert_eq!(world.phase(ClusterPhase::Running).await.generation, Generation(2));
 }
 

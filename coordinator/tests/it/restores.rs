@@ -15,7 +15,7 @@ use crate::{
 };
 
 async fn start(world: &World, snapshot: SnapshotId) -> Restore {
-    world.client.start_restore(&world.cluster, &StartRestore { snapshot }).await.expect("a restore")
+    world.client.start_restore(&world.cluster, &StartRestore::to(snapshot)).await.expect("a restore")
 }
 
 async fn ended(world: &World, restore: &Restore) -> Restore {
@@ -98,7 +98,7 @@ async fn two_restores_can_not_run_at_once() {
     let snapshot = world.committed().await;
     agents[0].behave(|b| b.on_prepare = OnPrepare::Ignore);
     let first = start(&world, snapshot.id).await;
-    let again = world.client.start_restore(&world.cluster, &StartRestore { snapshot: snapshot.id }).await;
+    let again = world.client.start_restore(&world.cluster, &StartRestore::to(snapshot.id)).await;
     let problem = refused(again);
     assert_eq!((problem.code, problem.status), (ProblemCode::RestoreUnderWay, 409));
     assert!(problem.detail.contains(&first.id.to_string()), "{problem}");
@@ -149,7 +149,7 @@ async fn only_a_committed_snapshot_of_this_cluster_can_be_restored() {
     let agents = world.running(1).await;
     agents[0].behave(|b| b.on_snapshot = OnSnapshot::Ignore);
     let open = world.take().await;
-    let restore = async |snapshot| refused(world.client.start_restore(&world.cluster, &StartRestore { snapshot }).await);
+    let restore = async |snapshot| refused(world.client.start_restore(&world.cluster, &StartRestore::to(snapshot)).await);
     assert_eq!(restore(open.id).await.code, ProblemCode::SnapshotNotCommitted);
     world.client.abort_snapshot(open.id, &Default::default()).await.expect("aborted");
     let problem = restore(open.id).await;

@@ -94,7 +94,7 @@ async fn what_is_held_latest_open_or_unknown_is_not_deleted_by_hand() {
     let again = world.client.delete_snapshot(older.id).await.expect("the same");
     assert_eq!(again.state, SnapshotState::Deleted);
     assert_eq!(refused(world.client.hold_snapshot(older.id, &hold()).await).code, ProblemCode::SnapshotEnded);
-    let restore = world.client.start_restore(&world.cluster, &StartRestore { snapshot: older.id }).await;
+    let restore = world.client.start_restore(&world.cluster, &StartRestore::to(older.id)).await;
     assert_eq!(refused(restore).code, ProblemCode::SnapshotNotCommitted);
     agents[0].behave(|b| b.on_snapshot = OnSnapshot::Ignore);
     let open = world.take().await;
@@ -114,7 +114,7 @@ async fn a_restore_and_a_deletion_of_one_snapshot_exclude_each_other() {
         let snapshot = world.committed().await;
         let _newer = world.committed().await;
         agents[0].behave(|b| b.on_prepare = OnPrepare::Prepared);
-        let start = StartRestore { snapshot: snapshot.id };
+        let start = StartRestore::to(snapshot.id);
         let (restore, deletion) =
             tokio::join!(world.client.start_restore(&world.cluster, &start), world.client.delete_snapshot(snapshot.id),);
         match (restore, deletion) {

@@ -93,7 +93,7 @@ impl World {
     ///
     /// When the coordinator refuses.
     pub async fn start_restore(&self, snapshot: SnapshotId) -> Restore {
-        let started = self.client().start_restore(&self.cluster, &StartRestore { snapshot }).await;
+        let started = self.client().start_restore(&self.cluster, &StartRestore::to(snapshot)).await;
         started.unwrap_or_else(|error| panic!("no restore to {snapshot} can be started: {error}"))
     }
 

@@ -57,7 +57,7 @@ async fn a_second_restore_while_one_runs_and_a_restore_of_an_aborted_snapshot_ar
     let world = World::start(options().with_large_states()).await;
     let snapshot = world.take_committed().await.id;
     let refusal = async |snapshot: SnapshotId| {
-        let refused = world.client().start_restore(world.name(), &StartRestore { snapshot }).await.expect_err("it is refused");
+        let refused = world.client().start_restore(world.name(), &StartRestore::to(snapshot)).await.expect_err("it is refused");
         let problem = refused.problem().unwrap_or_else(|| panic!("{refused}")).clone();
         (problem.status, problem.code)
     };

@@ -4,7 +4,7 @@ use stillframe_api::snapshot::{Abort, MemberPhase, Snapshot, SnapshotMember, Sna
 
 use super::queue;
 use crate::{
-    commands::restore::trigger,
+    commands::restore::show::trigger,
     text::{bytes, dash, facts, table, time, time_or_dash, took},
 };
 

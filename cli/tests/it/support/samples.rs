@@ -29,9 +29,10 @@ pub(crate) fn restore(state: &str) -> Value {
     let failure = (state == "failed").then_some("p1: clusters/bank/x/state is truncated: expected 812 bytes, found 7");
     json!({
         "id": ID, "cluster": "bank", "snapshot": ID, "generation": 3, "state": state, "trigger": {"kind": "request"},
-        "failure": failure, "created_at": "2026-01-02T03:04:05Z", "resumed_at": null, "ended_at": null,
+        "failure": failure, "failure_reason": failure.map(|_| "unreadable"), "fallback": 0, "retries": 3, "mapping": {}, "unreadable": [],
+        "created_at": "2026-01-02T03:04:05Z", "resumed_at": null, "ended_at": null,
         "deadline_at": "2026-01-02T03:05:05Z",
-        "members": [{"member": "p1", "incarnation": 4, "phase": "waiting", "bytes": 812, "error": null}]
+        "members": [{"member": "p1", "part": "p1", "incarnation": 4, "phase": "waiting", "bytes": 812, "loaded_bytes": 0, "retries": 0, "error": null}]
     })
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn cluster(name: &str) -> Value {
         "name": name, "phase": "running", "phase_reason": null, "generation": 2, "epoch": 7, "revision": 40, "min_members": 2,
         "live_members": 2, "lost_members": 0, "snapshot_timeout": "1m", "on_loss": "restore_latest", "archive_prefix": null,
         "max_concurrent": 1, "min_pause": "0s", "under_way": [], "pending": 0,
-        "latest_committed": ID, "created_at": "2026-01-02T03:04:05Z"
+        "rollback": {"limit": 5, "window": "10m", "backoff": "1s", "fallback": 0}, "restore": null, "latest_committed": ID, "created_at": "2026-01-02T03:04:05Z"
     })
 }
 

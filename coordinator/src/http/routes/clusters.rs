@@ -11,6 +11,7 @@ use axum::{
 use stillframe_api::{
     Page, Problem,
     cluster::{Cluster, CreateCluster, Member, PageQuery},
+    rollback::ResumeCluster,
     settings::UpdateCluster,
 };
 use stillframe_protocol::ClusterName;
@@ -19,13 +20,17 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     http::{
         error::Failure,
-        extract::{ApiJson, ApiPath, ApiQuery},
+        extract::{ApiJson, ApiPath, ApiQuery, OptionalJson},
     },
     service::{Caller, Service},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update)).routes(routes!(members))
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, update))
+        .routes(routes!(members))
+        .routes(routes!(resume))
 }
 
 /// Creates a cluster. Asking again with the same settings is fine.
@@ -107,4 +112,24 @@ async fn members(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Json<Page<Member>>, Failure> {
     Ok(Json(service.members(&cluster, &query).await?))
+}
+
+/// Has a halted cluster go on: in its generation where that is whole, else by a restore to its latest committed snapshot, which the answer
+/// names. Rollbacks are counted anew. A cluster that runs or is being restored stays as it is.
+#[utoipa::path(
+    post, path = "/clusters/{cluster}/resume", operation_id = "resume_cluster", tag = "clusters",
+    params(("cluster" = String, Path, description = "The cluster's name.")), request_body = Option<ResumeCluster>,
+    responses(
+        (status = 200, description = "It goes on, or is being put back.", body = Cluster),
+        (status = 409, description = "It has never run, or there is nothing to go back to.", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn resume(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiPath(cluster): ApiPath<ClusterName>,
+    OptionalJson(request): OptionalJson<ResumeCluster>,
+) -> Result<Json<Cluster>, Failure> {
+    Ok(Json(service.resume_cluster(&caller, &cluster, request).await?))
 }

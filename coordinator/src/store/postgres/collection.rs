@@ -119,7 +119,7 @@ pub(super) async fn claim(pool: &PgPool, what: Collecting, every: Duration) -> R
 
 /// Whether anything may be deleted.
 pub(super) async fn get(pool: &PgPool) -> Result<CollectionRow, StoreError> {
-    let row = sqlx::query_scalar!(r#"SELECT to_jsonb(g) AS "g!" FROM collection g"#);
+    let row = sqlx::query_scalar!(r#"SELECT to_jsonb(g) AS "g!" FROM collection_now g"#);
     from_json(row.fetch_one(pool).await.map_err(statement)?)
 }
 

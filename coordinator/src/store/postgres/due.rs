@@ -36,6 +36,10 @@ pub(super) async fn deadlines(pool: &PgPool) -> Result<Due<ClusterName>, StoreEr
                 UNION ALL
                 SELECT cluster, deadline_at FROM restores WHERE state IN ('planned', 'preparing')
                 UNION ALL
+                SELECT cluster, retry_at FROM restores WHERE retry_at IS NOT NULL
+                UNION ALL
+                SELECT name, rollback_at FROM clusters WHERE rollback_at IS NOT NULL
+                UNION ALL
                 -- While no slot is free, the end of those under way lets it begin.
                 SELECT s.cluster, s.begins_at FROM snapshots s JOIN clusters c ON c.name = s.cluster
                  WHERE s.state = 'pending' AND c.phase = 'running' AND c.min_pause_ms > 0

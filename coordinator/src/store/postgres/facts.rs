@@ -9,7 +9,10 @@ use stillframe_protocol::{ClusterName, MemberName};
 
 use super::{json::from_json, sqlstate};
 use crate::{
-    decide::{Facts, facts::MemberFacts},
+    decide::{
+        Facts,
+        facts::{ContinuityFacts, MemberFacts},
+    },
     store::{Scope, StoreError},
 };
 
@@ -46,11 +49,32 @@ pub(super) async fn read(
                       WHERE e.cluster = c.name AND e.epoch IS NOT NULL AND e.ended_at IS NOT NULL ORDER BY e.epoch DESC LIMIT 16) o) AS "outcomes!",
             (SELECT to_jsonb(r) FROM restores r
               WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming')) AS restore,
-            (SELECT coalesce(jsonb_agg(v.name), '[]') FROM snapshots s, jsonb_object_keys(s.view) AS v(name)
+            (SELECT coalesce(jsonb_agg(coalesce(c.latest_mapping ->> v.name, v.name)), '[]')
+               FROM snapshots s, jsonb_object_keys(s.view) AS v(name)
               WHERE s.id = c.latest_committed) AS "latest_view!",
+            (SELECT jsonb_build_object('id', o.id, 'view', (SELECT jsonb_agg(v.name) FROM jsonb_object_keys(o.view) AS v(name)))
+               FROM snapshots o, snapshots anchor
+              WHERE anchor.id = coalesce((SELECT r.snapshot FROM restores r WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing')),
+                                         (SELECT u.snapshot FROM unreadable_snapshots u WHERE u.snapshot = c.latest_committed))
+                AND o.cluster = c.name AND o.state = 'committed' AND o.epoch < anchor.epoch
+                AND NOT EXISTS (SELECT 1 FROM unreadable_snapshots u WHERE u.snapshot = o.id)
+              ORDER BY o.epoch DESC LIMIT 1) AS older,
+            (SELECT coalesce(jsonb_object_agg(u.snapshot, to_jsonb(u)), '{}') FROM unreadable_snapshots u
+              WHERE u.cluster = c.name
+                AND (u.snapshot IN (c.latest_committed, $2)
+                     OR u.snapshot IN (SELECT r.snapshot FROM restores r
+                                        WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming')))) AS "unreadable!",
+            (SELECT coalesce(jsonb_agg(jsonb_build_object('created_at', b.created_at, 'went_through', b.resumed_at IS NOT NULL)
+                                       ORDER BY b.created_at), '[]')
+               FROM restores b
+              WHERE b.cluster = c.name AND b.trigger ->> 'kind' = 'automatic'
+                AND b.created_at > clock_timestamp() - make_interval(secs => c.rollback_window_ms / 1000.0)
+                AND (c.rollbacks_since IS NULL OR b.created_at > c.rollbacks_since)) AS "rollbacks!",
+            (SELECT to_jsonb(k) FROM continuity k WHERE k.cluster = c.name) AS continuity,
+            database_identity() AS here,
             (SELECT to_jsonb(d) FROM schedules d WHERE d.cluster = c.name AND d.name = $3) AS schedule,
             CASE WHEN $4 THEN jsonb_build_object(
-                'collection', (SELECT jsonb_build_object('state', g.state, 'reason', g.reason) FROM collection g),
+                'collection', (SELECT jsonb_build_object('state', g.state, 'reason', g.reason) FROM collection_now g),
                 'committed', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', s.id, 'epoch', s.epoch, 'recording_at', s.recording_at)
                                                         ORDER BY s.epoch), '[]')
                                 FROM snapshots s WHERE s.cluster = c.name AND s.state = 'committed'),
@@ -78,8 +102,13 @@ pub(super) async fn read(
         snapshots: from_json(row.snapshots)?,
         outcomes: from_json(row.outcomes)?,
         restore: optional(row.restore)?,
+        ended_restore: None,
         latest_view,
+        older: optional(row.older)?,
+        unreadable: from_json(row.unreadable)?,
+        rollbacks: from_json(row.rollbacks)?,
         schedule: optional(row.schedule)?,
+        continuity: ContinuityFacts { here: row.here, ..optional(row.continuity)?.unwrap_or_default() },
         kept: optional(row.kept)?,
     }))
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::PgPool;
-use stillframe_api::{audit::AuditRow, cluster::CreateCluster};
+use stillframe_api::{audit::AuditRow, cluster::CreateCluster, snapshot::SnapshotState};
 use stillframe_archive::{ObjectKey, Part};
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
@@ -39,6 +39,7 @@ mod audit;
 mod bounded;
 mod collection;
 mod connect;
+mod continuity;
 mod due;
 mod facts;
 mod hints;
@@ -48,6 +49,7 @@ mod leases;
 mod read;
 mod remembered;
 mod reports;
+mod restores;
 mod role;
 mod schedules;
 mod sqlstate;
@@ -214,7 +216,20 @@ impl Store for PostgresStore {
     }
 
     async fn restore(&self, restore: RestoreId) -> Result<Option<RestoreRow>, StoreError> {
-        read::restore(&self.pool, restore).await
+        restores::restore(&self.pool, restore).await
+    }
+
+    async fn restores(
+        &self,
+        cluster: &ClusterName,
+        before: Option<RestoreId>,
+        limit: u32,
+    ) -> Result<Vec<RestoreRow>, StoreError> {
+        restores::restores(&self.pool, cluster, before, limit).await
+    }
+
+    async fn committed_before(&self, cluster: &ClusterName, time: Timestamp) -> Result<Option<SnapshotId>, StoreError> {
+        restores::committed_before(&self.pool, cluster, time).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
@@ -233,6 +248,14 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
         audit::chain(&self.pool, cluster, after, last, limit).await
+    }
+
+    async fn snapshot_states(&self, cluster: &ClusterName) -> Result<Vec<(SnapshotId, SnapshotState)>, StoreError> {
+        continuity::snapshot_states(&self.pool, cluster).await
+    }
+
+    async fn behind(&self) -> Result<Vec<ClusterName>, StoreError> {
+        continuity::behind(&self.pool).await
     }
 
     async fn schedules(&self, cluster: &ClusterName, after: Option<&str>, limit: u32) -> Result<Vec<ScheduleRow>, StoreError> {

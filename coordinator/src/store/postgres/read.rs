@@ -1,14 +1,14 @@
 //! Reading for answers.
 
 use sqlx::PgPool;
-use stillframe_protocol::{ClusterName, NameError, RestoreId, SnapshotId};
+use stillframe_protocol::{ClusterName, NameError, SnapshotId};
 
 use super::{
     bounded::{PATIENCE, within},
     json::{from_json, unsigned},
     write::statement,
 };
-use crate::store::{ClusterRow, MemberRow, RestoreRow, SnapshotFilter, SnapshotRow, StoreError};
+use crate::store::{ClusterRow, MemberRow, SnapshotFilter, SnapshotRow, StoreError};
 
 fn fault(error: NameError) -> StoreError {
     StoreError::Fault { reason: error.to_string() }
@@ -44,7 +44,8 @@ pub(super) async fn cluster(pool: &PgPool, cluster: &ClusterName) -> Result<Opti
                                    FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
                    'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
                    'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
-                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded')) AS "c!"
+                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded'),
+                   'restore', (SELECT r.id FROM restores r WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming'))) AS "c!"
           FROM clusters c WHERE c.name = $1
         "#,
         cluster.as_str(),
@@ -63,7 +64,8 @@ pub(super) async fn clusters(pool: &PgPool, after: Option<&str>, limit: u32) -> 
                                    FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
                    'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
                    'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
-                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded')) AS "c!"
+                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded'),
+                   'restore', (SELECT r.id FROM restores r WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming'))) AS "c!"
           FROM clusters c WHERE $1::text IS NULL OR c.name > $1 ORDER BY c.name LIMIT $2
         "#,
         after,
@@ -144,10 +146,4 @@ pub(super) async fn snapshots(
             Ok(SnapshotRow { now, cluster, facts: from_json(row.facts)?, bytes, parts: Default::default() })
         })
         .collect()
-}
-
-/// A restore.
-pub(super) async fn restore(pool: &PgPool, id: RestoreId) -> Result<Option<RestoreRow>, StoreError> {
-    let row = sqlx::query_scalar!(r#"SELECT to_jsonb(r) AS "r!" FROM restores r WHERE id = $1"#, id.0);
-    row.fetch_optional(pool).await.map_err(statement)?.map(from_json).transpose()
 }

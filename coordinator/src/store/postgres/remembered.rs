@@ -24,11 +24,16 @@ pub(super) async fn transact(
     request_id: Option<&str>,
 ) -> Result<Option<Timestamp>, StoreError> {
     let next = &decision.next;
+    let rollbacks = |facts: &Facts| (facts.cluster.rollback_at, facts.cluster.rollbacks_since);
+    if rollbacks(before) != rollbacks(next) || before.unreadable != next.unreadable {
+        return Ok(None);
+    }
     // Only snapshots and the cluster's own row, without its settings.
     if before.cluster.settings() != next.cluster.settings()
         || before.members != next.members
         || before.restore != next.restore
         || before.schedule != next.schedule
+        || before.continuity != next.continuity
         || before.kept != next.kept
     {
         return Ok(None);
@@ -49,11 +54,13 @@ pub(super) async fn transact(
                 UPDATE clusters c SET
                     phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation,
                     last_generation = n.last_generation, epoch = n.epoch, revision = n.revision, version = n.version,
-                    peers_revision = n.peers_revision, last_member_id = n.last_member_id, latest_committed = n.latest_committed
+                    peers_revision = n.peers_revision, last_member_id = n.last_member_id, latest_committed = n.latest_committed,
+                    latest_mapping = n.latest_mapping
                   FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint,
                                                 epoch bigint, revision bigint, version bigint, peers_revision bigint,
-                                                last_member_id integer, latest_committed uuid)
+                                                last_member_id integer, latest_committed uuid, latest_mapping jsonb)
                  WHERE c.name = $1 AND c.version = $3
+                   AND (SELECT k.home FROM continuity k WHERE k.cluster = $1) IS NOT DISTINCT FROM database_identity()
                 RETURNING c.name
             ), made AS (
                 INSERT INTO snapshots (id, cluster, epoch, generation, state, abort, trigger, labels, timeout_ms, own_timeout, inline_limit,

@@ -83,8 +83,8 @@ fn grants() -> String {
             IF NOT has_schema_privilege('{SERVING_ROLE}', current_schema(), 'USAGE') THEN
                 EXECUTE format('GRANT USAGE ON SCHEMA %s TO {SERVING_ROLE}', place);
             END IF;
-            FOR it IN SELECT c.oid, format('%s.%I', place, c.relname) AS name, c.relname IN ('audit', 'audit_heads', '_sqlx_migrations') AS is_kept
-                        FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') LOOP
+            FOR it IN SELECT c.oid, format('%s.%I', place, c.relname) AS name, c.relname IN ('audit', 'audit_heads', '_sqlx_migrations', 'collection_now') AS is_kept
+                        FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v') LOOP
                 IF it.is_kept THEN
                     IF has_table_privilege('{SERVING_ROLE}', it.oid, 'UPDATE, DELETE, TRUNCATE') THEN
                         EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %s FROM {SERVING_ROLE}', it.name);

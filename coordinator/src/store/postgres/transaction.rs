@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection, PgPool};
 use stillframe_protocol::ClusterName;
 
-use super::{facts, sqlstate, sqlstate::Kind, write};
+use super::{continuity, facts, sqlstate, sqlstate::Kind, write};
 use crate::store::{Rule, Scope, StoreError, TransactError, Transition};
 
 /// How long a transaction may take: longer than the server's own limit for a statement.
@@ -122,10 +122,16 @@ pub(super) async fn transact(pool: &PgPool, cluster: ClusterName, scope: Scope, 
     let body: Body<Transition> = Box::new(move |connection| {
         let (cluster, scope, rule) = (cluster.clone(), scope.clone(), rule.clone());
         Box::pin(async move {
+            if let Some(found) = &scope.found {
+                continuity::make_cluster(connection, &found.settings).await?;
+            }
             facts::lock(connection, &cluster).await?;
             let before = facts::read(connection, &cluster, &scope).await?.ok_or(TransactError::UnknownCluster(cluster))?;
             let outcome = rule(&before).map_err(TransactError::Refused)?;
             let changed = write::write(connection, &before, &outcome, scope.request_id.as_deref()).await?;
+            if let (Some(found), Some(snapshot), true) = (&scope.found, scope.snapshot, changed) {
+                continuity::put_parts(connection, snapshot, &found.parts).await?;
+            }
             Ok(Transition { facts: outcome.decision.next, changed })
         })
     });

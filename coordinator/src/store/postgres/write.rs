@@ -7,14 +7,15 @@ use stillframe_api::cluster::CreateCluster;
 use stillframe_protocol::{ClusterName, name::ScheduleName};
 
 use super::{
+    continuity,
     json::{bigint, from_json, to_json},
-    sqlstate,
+    restores, sqlstate,
     transaction::{Body, Stop, run},
 };
 use crate::{
     decide::{
         Audit, Facts,
-        facts::{ClusterFacts, HoldFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
+        facts::{ClusterFacts, HoldFacts, MemberFacts, ScheduleFacts, SnapshotFacts},
         schedule::Slot,
     },
     store::{Outcome, StoreError, TransactError},
@@ -34,14 +35,15 @@ pub(super) async fn write(
     let cluster = &before.cluster.name;
     members(connection, cluster, before, next).await?;
     snapshots(connection, cluster, before, next).await?;
-    if let Some(restore) = next.restore.as_ref().filter(|restore| before.restore.as_ref() != Some(*restore)) {
-        put_restore(connection, cluster, restore).await?;
-    }
+    restores::write(connection, cluster, before, next).await?;
     holds(connection, before, next).await?;
     match (&before.schedule, &next.schedule) {
         (known, Some(schedule)) if known.as_ref() != Some(schedule) => put_schedule(connection, cluster, schedule).await?,
         (Some(gone), None) => delete_schedule(connection, cluster, &gone.name).await?,
         (Some(_) | None, Some(_) | None) => {}
+    }
+    if before.continuity != next.continuity {
+        continuity::put(connection, cluster, &next.continuity).await?;
     }
     if let Some(slot) = &outcome.slot {
         put_slot(connection, cluster, next, slot).await?;
@@ -183,25 +185,6 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[Change<'_>])
     expect_rows(done.rows_affected(), changed.len(), "snapshots")
 }
 
-async fn put_restore(connection: &mut PgConnection, cluster: &ClusterName, restore: &RestoreFacts) -> Result<(), Stop> {
-    sqlx::query!(
-        r#"
-        INSERT INTO restores (id, cluster, snapshot, generation, state, trigger, failure, members, created_at, resumed_at, ended_at, deadline_at)
-        SELECT r.id, $1, r.snapshot, r.generation, r.state, r.trigger, r.failure, r.members, r.created_at, r.resumed_at, r.ended_at, r.deadline_at
-          FROM jsonb_to_record($2) AS r(id uuid, snapshot uuid, generation bigint, state text, trigger jsonb, failure text, members jsonb,
-                                        created_at timestamptz, resumed_at timestamptz, ended_at timestamptz, deadline_at timestamptz)
-        ON CONFLICT (id) DO UPDATE SET
-            generation = excluded.generation, state = excluded.state, failure = excluded.failure, members = excluded.members,
-            resumed_at = excluded.resumed_at, ended_at = excluded.ended_at
-        "#,
-        cluster.as_str(),
-        to_json(restore)?,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 async fn holds(connection: &mut PgConnection, before: &Facts, next: &Facts) -> Result<(), Stop> {
     let of = |facts: &Facts| facts.kept.as_ref().map(|kept| kept.holds.clone()).unwrap_or_default();
     let (before, next) = (of(before), of(next));
@@ -292,11 +275,13 @@ async fn finish(
             epoch = n.epoch, revision = n.revision, version = n.version, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
             latest_committed = n.latest_committed, min_members = n.min_members, snapshot_timeout_ms = n.snapshot_timeout_ms,
             on_loss = n.on_loss, max_concurrent = n.max_concurrent, min_pause_ms = n.min_pause_ms,
-            retention = nullif(n.retention, 'null')
+            retention = nullif(n.retention, 'null'),
+            latest_mapping = n.latest_mapping, rollback_at = n.rollback_at, rollbacks_since = n.rollbacks_since
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
                                         revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid,
                                         min_members integer, snapshot_timeout_ms bigint, on_loss text, max_concurrent integer,
-                                        min_pause_ms bigint, retention jsonb)
+                                        min_pause_ms bigint, retention jsonb, latest_mapping jsonb, rollback_at timestamptz,
+                                        rollbacks_since timestamptz)
          WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
@@ -338,8 +323,9 @@ pub(super) async fn create_cluster(
             let made = sqlx::query!(
                 r#"
                 WITH made AS (
-                    INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms)
-                    VALUES ($1, $2, $3, $4, $5, $8, $9)
+                    INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms,
+                                          rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback)
+                    VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11, $12, $13)
                     ON CONFLICT (name) DO NOTHING RETURNING name
                 ), line AS (
                     INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
@@ -356,6 +342,10 @@ pub(super) async fn create_cluster(
                 request_id,
                 i32::try_from(settings.max_concurrent).unwrap_or(i32::MAX),
                 bigint(settings.min_pause.as_millis()),
+                i32::try_from(settings.rollback.limit).unwrap_or(i32::MAX),
+                settings.rollback.window.as_millis(),
+                settings.rollback.backoff.as_millis(),
+                i32::try_from(settings.rollback.fallback).unwrap_or(i32::MAX),
             )
             .fetch_optional(&mut *connection)
             .await?;

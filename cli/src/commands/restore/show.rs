@@ -1,75 +1,22 @@
-//! `stillframe restore`: put a cluster back to a snapshot.
+//! How a restore went, and how far it is.
 
-use clap::Subcommand;
 use stillframe_api::{
     Client,
-    restore::{Restore, RestorePhase, RestoreState, StartRestore},
+    restore::{Restore, RestoreMember, RestorePhase, RestoreState},
     snapshot::Trigger,
 };
-use stillframe_protocol::{ClusterName, RestoreId, SnapshotId};
 
 use crate::{
-    connect::ApiArgs,
     error::CliError,
     output::Output,
-    parse::{self, UNTIL_ENDED, Wait},
+    parse::Wait,
     progress::Progress,
-    text::{bytes, facts, table, time, took},
+    text::{bytes, dash, facts, table, time, took},
     wait::{timed_out, until_ended},
 };
 
-/// What to do with restores.
-#[derive(Debug, Subcommand)]
-pub enum RestoreCommand {
-    /// Put a cluster back to a committed snapshot; everything since is lost
-    Start {
-        /// The cluster
-        cluster: ClusterName,
-        /// The committed snapshot
-        #[arg(value_parser = parse::snapshot_id)]
-        snapshot: SnapshotId,
-        /// Wait until it has ended, or for so long
-        #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = UNTIL_ENDED, value_parser = parse::wait)]
-        wait: Option<Wait>,
-        /// Which coordinator.
-        #[command(flatten)]
-        api: ApiArgs,
-    },
-    /// Show a restore and how far each member is
-    Show {
-        /// The restore
-        #[arg(value_parser = parse::restore_id)]
-        restore: RestoreId,
-        /// Wait until it has ended, or for so long
-        #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = UNTIL_ENDED, value_parser = parse::wait)]
-        wait: Option<Wait>,
-        /// Which coordinator.
-        #[command(flatten)]
-        api: ApiArgs,
-    },
-}
-
-/// Does it.
-///
-/// # Errors
-/// [`CliError`]: what the coordinator says; [`CliError::RestoreFailed`] and [`CliError::TimedOut`] after a wait.
-pub async fn run(command: RestoreCommand, out: &mut Output) -> Result<(), CliError> {
-    match command {
-        RestoreCommand::Start { cluster, snapshot, wait, api } => {
-            let client = api.client()?;
-            let restore = client.start_restore(&cluster, &StartRestore { snapshot }).await?;
-            show(&client, restore, wait, out).await
-        }
-        RestoreCommand::Show { restore, wait, api } => {
-            let client = api.client()?;
-            let restore = client.restore(restore).await?;
-            show(&client, restore, wait, out).await
-        }
-    }
-}
-
 /// Prints it, once it has ended if that is to be waited for; the outcome counts only then.
-async fn show(client: &Client, restore: Restore, wait: Option<Wait>, out: &mut Output) -> Result<(), CliError> {
+pub(super) async fn print(client: &Client, restore: Restore, wait: Option<Wait>, out: &mut Output) -> Result<(), CliError> {
     let Some(wait) = wait else {
         return out.result(&restore, describe);
     };
@@ -94,12 +41,11 @@ async fn show(client: &Client, restore: Restore, wait: Option<Wait>, out: &mut O
 pub fn how_far(restore: &Restore) -> String {
     let reached = |phases: &[RestorePhase]| restore.members.iter().filter(|member| phases.contains(&member.phase)).count();
     let all = restore.members.len();
-    let waiting: Vec<&str> = restore
-        .members
-        .iter()
-        .filter(|member| member.phase == RestorePhase::Waiting)
-        .map(|member| member.member.as_str())
-        .collect();
+    let waits = |member: &&RestoreMember| match member.phase {
+        RestorePhase::Waiting | RestorePhase::Loading | RestorePhase::Retrying => true,
+        RestorePhase::Prepared | RestorePhase::Running | RestorePhase::Failed => false,
+    };
+    let waiting: Vec<String> = restore.members.iter().filter(waits).map(how_far_a_member).collect();
     match restore.state {
         RestoreState::Planned | RestoreState::Preparing => {
             let ready = reached(&[RestorePhase::Prepared, RestorePhase::Running]);
@@ -111,9 +57,21 @@ pub fn how_far(restore: &Restore) -> String {
     }
 }
 
+/// A member that isn't prepared, with how far it is.
+fn how_far_a_member(member: &RestoreMember) -> String {
+    let name = &member.member;
+    match member.phase {
+        RestorePhase::Loading => format!("{name} ({} of {})", bytes(member.loaded_bytes), bytes(member.bytes)),
+        RestorePhase::Retrying => format!("{name} (tries again)"),
+        RestorePhase::Waiting | RestorePhase::Prepared | RestorePhase::Running | RestorePhase::Failed => name.to_string(),
+    }
+}
+
 fn phase(phase: RestorePhase) -> &'static str {
     match phase {
         RestorePhase::Waiting => "waiting",
+        RestorePhase::Loading => "loading",
+        RestorePhase::Retrying => "retrying",
         RestorePhase::Prepared => "prepared",
         RestorePhase::Running => "running",
         RestorePhase::Failed => "failed",
@@ -127,16 +85,18 @@ pub fn trigger(trigger: &Trigger) -> String {
         Trigger::Request => "request".to_owned(),
         Trigger::Schedule { schedule } => format!("schedule {schedule}"),
         Trigger::Automatic => "automatic".to_owned(),
+        Trigger::Resync => "not known (taken up from the archive)".to_owned(),
     }
 }
 
-fn describe(restore: &Restore) -> String {
+pub(super) fn describe(restore: &Restore) -> String {
     let took = restore.ended_at.map_or_else(String::new, |ended| format!(" after {}", took(restore.created_at, ended)));
     let above = facts([
         ("restore", Some(restore.id.to_string())),
         ("cluster", Some(restore.cluster.to_string())),
         ("snapshot", Some(restore.snapshot.to_string())),
         ("state", Some(format!("{}{took}", restore.state.as_str()))),
+        ("reason", restore.failure_reason.map(|reason| reason.as_str().to_owned())),
         ("failure", restore.failure.clone()),
         ("generation", Some(restore.generation.to_string())),
         ("trigger", Some(trigger(&restore.trigger))),
@@ -150,9 +110,31 @@ fn describe(restore: &Restore) -> String {
             member.member.to_string(),
             member.incarnation.to_string(),
             phase(member.phase).to_owned(),
-            bytes(member.bytes),
+            if member.part == member.member { dash() } else { member.part.to_string() },
+            format!("{} of {}", bytes(member.loaded_bytes), bytes(member.bytes)),
             member.error.clone().unwrap_or_default(),
         ]
     });
-    format!("{above}\n\n{}", table(["MEMBER", "INCARNATION", "PHASE", "BYTES", "ERROR"], rows))
+    let tried: String = restore
+        .unreadable
+        .iter()
+        .map(|t| format!("\nunreadable: snapshot {} ({}: {})", t.snapshot, t.member, t.detail))
+        .collect();
+    format!("{above}{tried}\n\n{}", table(["MEMBER", "INCARNATION", "PHASE", "PART OF", "LOADED", "ERROR"], rows))
+}
+
+pub(super) fn list(restores: &[Restore]) -> String {
+    let rows = restores.iter().map(|restore| {
+        [
+            restore.id.to_string(),
+            restore.state.as_str().to_owned(),
+            restore.failure_reason.map_or_else(dash, |reason| reason.as_str().to_owned()),
+            restore.generation.to_string(),
+            restore.snapshot.to_string(),
+            trigger(&restore.trigger),
+            time(restore.created_at),
+            restore.ended_at.map_or_else(dash, |ended| took(restore.created_at, ended)),
+        ]
+    });
+    table(["RESTORE", "STATE", "REASON", "GENERATION", "SNAPSHOT", "TRIGGER", "CREATED", "TOOK"], rows)
 }
