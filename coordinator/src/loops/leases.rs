@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::each::{each, named};
 use crate::{
     decide::member::Evidence,
     service::{Service, ServiceError, lock},
-    store::Renewal,
+    store::{LeaseKey, Renewal},
 };
 
 /// How many leases are renewed with one statement.
@@ -56,9 +57,8 @@ async fn round(service: &Service, rounds: &Mutex<Rounds>) -> Result<(), ServiceE
     renew(service, service.registry.renewals(lease / 3 * 2)).await?;
     let since = *lock(rounds).in_time_since.get_or_insert_with(Instant::now);
     if since.elapsed() > lease {
-        for lease in service.store.expired_leases().await? {
-            service.lose(&lease, Evidence::LeaseExpired).await?;
-        }
+        let lose = async |lease: LeaseKey| service.lose(&lease, Evidence::LeaseExpired).await;
+        each(service.store.expired_leases().await?, |(cluster, member, _)| named(cluster, member), lose).await?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! | deadlines of snapshots and restores | [`deadlines`] |
 //! | schedule slots | [`schedules`] |
 //! | snapshots that somebody has to finish | [`commit`] |
+//! | one after the other, whatever is wrong with one | [`each`] |
 //! | what is to go from the archive | [`sweep`] |
 //! | retention | [`gc`] |
 //! | idempotency keys that are old | [`keys`] |
@@ -28,6 +29,7 @@ use stillframe_api::backoff::Backoff;
 
 mod commit;
 mod deadlines;
+mod each;
 mod gc;
 mod hints;
 mod keys;
