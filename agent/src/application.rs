@@ -1,7 +1,7 @@
 //! What an application implements.
 
 use bytes::Bytes;
-use stillframe_protocol::{MemberName, SnapshotId};
+use stillframe_protocol::{Epoch, Generation, MemberName, SnapshotId};
 
 use crate::{
     capture::Capture,
@@ -12,6 +12,35 @@ use crate::{
 /// The name of a timer, chosen by the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub u64);
+
+/// A point at which the state is captured: the cut of an epoch, or of several that share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The oldest epoch that this capture is for.
+    pub first: Epoch,
+    /// The newest one.
+    pub last: Epoch,
+    /// The generation that the member runs in.
+    pub generation: Generation,
+}
+
+/// A snapshot that was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// How much of what the member did it covers.
+    pub covers: Covers,
+}
+
+/// How much of what a member did a snapshot covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covers {
+    /// What it had done when its state was captured for this epoch ([`Application::capture_at`]).
+    Cut(Epoch),
+    /// All: the member was put back to it just now, and has done nothing since.
+    Everything,
+}
 
 /// A member's own code. One thread calls it, one callback at a time, so it needs no lock.
 ///
@@ -50,6 +79,13 @@ pub trait Application: Send + 'static {
     /// and leave the serialising to [`Capture::encode`] or [`Capture::from_fn`], which run elsewhere.
     fn capture(&mut self) -> Capture;
 
+    /// As [`capture`](Self::capture), for applications that have to know which cut it is, to tell what a committed snapshot covers. Where this is
+    /// written, `capture` is called by nobody else.
+    fn capture_at(&mut self, cut: Cut) -> Capture {
+        let _ = cut;
+        self.capture()
+    }
+
     /// Replaces the whole state by one that was captured. Its bytes were verified before. What the application held until now is of a history
     /// that no longer exists.
     ///
@@ -57,9 +93,10 @@ pub trait Application: Send + 'static {
     /// [`RestoreError`] when the state can't be read: the agent ends with it.
     fn restore(&mut self, state: StateReader) -> Result<(), RestoreError>;
 
-    /// This snapshot was committed: the moment to release effects to the outside that are covered by it. Called once for each snapshot that
-    /// commits while this process runs, in order.
-    fn on_committed(&mut self, snapshot: SnapshotId) {
-        let _ = snapshot;
+    /// A snapshot was committed that covers what this member has done: the moment to release its effects to the outside
+    /// ([`Effects`](crate::Effects)). Called once for each such snapshot of the history that the member is in, in the order of their epochs; and once right
+    /// after [`restore`](Self::restore) for the snapshot that it was put back to, because what was to be released may not have been, when a process died.
+    fn on_committed(&mut self, committed: Committed) {
+        let _ = committed;
     }
 }

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | what an application implements | [`application`], [`capture`], [`state`] |
 //! | what it may do in a callback | [`context`] |
+//! | effects on the outside, released when a snapshot covers them | [`effects`] |
 //! | settings and limits | [`config`] |
 //! | starting, watching and ending an agent | [`agent`], [`status`], [`error`] |
 //! | what the coordinator is to an agent: register, poll, report, the lease | [`control`] |
@@ -26,6 +27,7 @@ pub mod control;
 mod deadline;
 mod directory;
 mod driver;
+pub mod effects;
 pub mod error;
 mod link;
 mod prepare;
@@ -36,10 +38,11 @@ pub mod transport;
 mod upload;
 
 pub use agent::{Agent, AgentHandle, run_blocking};
-pub use application::{Application, TimerId};
+pub use application::{Application, Committed, Covers, Cut, TimerId};
 pub use capture::Capture;
 pub use config::{AgentConfig, Limits};
 pub use context::{Context, Room, SendError};
+pub use effects::{Effect, EffectId, Effects};
 pub use error::AgentError;
 pub use state::{RestoreError, StateReader};
 pub use status::{Phase, Status};

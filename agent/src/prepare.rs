@@ -12,7 +12,7 @@ use std::{
 
 use stillframe_api::agent::{PrepareProblem, PrepareRestore, ReportEvent};
 use stillframe_archive::{ArchiveError, ChannelRecord, ChannelsError, ChannelsReader, ObjectEntry, PlainObject, Role};
-use stillframe_protocol::{MemberName, Received, Sent, SeqRanges};
+use stillframe_protocol::{MemberName, Received, Sent, SeqRanges, SnapshotId};
 
 use crate::{
     control::reporter::Reporter,
@@ -37,6 +37,8 @@ pub(crate) fn name_now(renamed: &Renamed, name: MemberName) -> MemberName {
 /// A part, loaded and verified, that nothing of was given to the application yet.
 #[derive(Debug)]
 pub(crate) struct LoadedPart {
+    /// The snapshot it is of.
+    pub(crate) snapshot: SnapshotId,
     pub(crate) state: PlainObject,
     /// At its beginning, with the names in the part.
     pub(crate) channels: Option<PlainObject>,
@@ -132,7 +134,7 @@ async fn load(part: PrepareRestore, door: &ArchiveDoor, received: &AtomicU64) ->
     }
     let bytes = part.objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add);
     let received = with_recorded(&part);
-    Ok(LoadedPart { state, channels, renamed: part.renamed, sent: part.sent, received, bytes })
+    Ok(LoadedPart { snapshot: part.snapshot, state, channels, renamed: part.renamed, sent: part.sent, received, bytes })
 }
 
 async fn get(

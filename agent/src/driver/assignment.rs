@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::{Driver, Hold, Live, Next, Work, channel::AbortOnDrop};
 use crate::{
+    application::{Committed, Covers},
     context::Context,
     control::mailbox::{End, Mail, Target},
     error::AgentError,
@@ -46,7 +47,7 @@ impl Driver {
             Some(End::Abandoned) => return Ok(Next::Stop),
             Some(End::Failed(error)) => return Err(error),
         }
-        self.outcomes.extend(outcomes);
+        self.outcomes.take(outcomes);
         if let Some(target) = target {
             self.apply(target)?;
         }
@@ -89,11 +90,11 @@ impl Driver {
             }
             live.dial_known();
         }
-        for outcome in std::mem::take(&mut self.outcomes) {
-            if outcome.committed && outcome.epoch > live.started_at {
-                self.last_committed = Some(outcome.snapshot);
-                app.on_committed(outcome.snapshot);
-            }
+        let mine = |open: &&OpenSnapshot| open.in_view && open.generation == live.generation();
+        let oldest = assignment.snapshots.iter().filter(mine).map(|open| open.epoch).min();
+        for (epoch, snapshot) in self.outcomes.ready(live.started_at, oldest) {
+            self.last_committed = Some(snapshot);
+            app.on_committed(Committed { snapshot, covers: Covers::Cut(epoch) });
         }
         live.follow_snapshots(&assignment, received_at, app);
         Ok(())

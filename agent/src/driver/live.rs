@@ -24,7 +24,7 @@ use super::{
     wiring::{Direction, Wiring},
 };
 use crate::{
-    application::Application,
+    application::{Application, Cut},
     config::Limits,
     context::{Context, Room, SendError},
     directory::Directory,
@@ -321,7 +321,8 @@ impl Live {
             kept.extend(channel.outbox.iter().map(unsent));
         }
         kept.extend(self.timers.remaining_ms().map(|(id, remaining_ms)| ChannelRecord::Timer { id: id.0, remaining_ms }));
-        self.recordings.captured(first.0..=last.0, app.capture(), kept);
+        let capture = app.capture_at(Cut { first, last, generation: self.generation() });
+        self.recordings.captured(first.0..=last.0, capture, kept);
     }
 
     fn channel_from(&self, from: MemberId) -> Option<Channel> {

@@ -11,7 +11,7 @@
 //! | starting fresh, or from a part | [`resume`] |
 //! | connections | [`wiring`], [`channel`] |
 //! | messages that wait, timers | [`outbox`], [`timers`] |
-//! | open snapshots | [`recordings`] |
+//! | open snapshots, and how they ended | [`recordings`], [`outcomes`] |
 //! | ending well, and what others see meanwhile | [`farewell`], [`published`] |
 
 mod assignment;
@@ -19,6 +19,7 @@ mod channel;
 mod farewell;
 mod live;
 mod outbox;
+mod outcomes;
 mod parts;
 mod published;
 mod recordings;
@@ -35,6 +36,7 @@ pub(crate) use live::Live;
 pub(crate) use parts::{OutwardParts, Parts, WiringParts};
 
 use assignment::Preparation;
+use outcomes::Outcomes;
 use published::STATUS_EVERY;
 use recordings::Outward;
 use wiring::Wiring;
@@ -125,7 +127,7 @@ pub(crate) struct Driver {
     /// The report that the member runs in its generation.
     running_report: Option<channel::AbortOnDrop>,
     /// Outcomes that wait until the member runs again.
-    outcomes: Vec<stillframe_api::agent::Outcome>,
+    outcomes: Outcomes,
     last_committed: Option<SnapshotId>,
     published_at: Instant,
 }
@@ -168,7 +170,7 @@ impl Driver {
             preparation: None,
             backlog: None,
             running_report: None,
-            outcomes: Vec::new(),
+            outcomes: Outcomes::default(),
             last_committed: None,
             published_at: Instant::now(),
         }

@@ -12,7 +12,7 @@ use stillframe_protocol::{ChannelCounters, Epoch, Generation, Identity, MemberId
 
 use super::{Driver, Live, recordings::Recordings};
 use crate::{
-    application::TimerId,
+    application::{Committed, Covers, TimerId},
     context::Context,
     error::AgentError,
     prepare::{LoadedPart, Renamed, name_now},
@@ -56,7 +56,7 @@ impl Driver {
     /// Starts from a part: the application's state, then what waited to be sent and the timers, then the messages that were in flight. Channels are opened only
     /// afterwards, so these come before any new frame.
     pub(super) fn resume(&mut self, part: LoadedPart, generation: Generation, epoch: Epoch) -> Result<(), AgentError> {
-        let LoadedPart { state, channels, renamed, sent, received, bytes } = part;
+        let LoadedPart { snapshot, state, channels, renamed, sent, received, bytes } = part;
         let failed = |source| AgentError::Restore { generation, source };
         let id = |name: &MemberName| -> Result<MemberId, AgentError> {
             let unknown = || RestoreError::new(format!("a channel leads to {name}: expected a member in the list of peers"));
@@ -70,6 +70,8 @@ impl Driver {
         let previous = self.live.as_ref().map(|live| live.directory.clone());
         let mut live = self.begin(participant, epoch);
         self.app.restore(StateReader::new(state)).map_err(failed)?;
+        // Before anything is delivered: the state is exactly what the snapshot covers.
+        self.app.on_committed(Committed { snapshot, covers: Covers::Everything });
         let replayed = match channels {
             Some(channels) => self.replay(&mut live, channels, &renamed).map_err(failed)?,
             None => 0,

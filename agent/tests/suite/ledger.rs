@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stillframe_agent::{
-    Application, Capture, Context, MemberName, RestoreError, Room, SendError, SnapshotId, StateReader, TimerId,
+    Application, Capture, Committed, Context, Covers, MemberName, RestoreError, Room, SendError, SnapshotId, StateReader, TimerId,
 };
 
 pub(crate) const START: u64 = 1000;
@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) delivered: AtomicU64,
     pub(crate) restored: AtomicU64,
     pub(crate) committed: Mutex<Vec<SnapshotId>>,
+    /// Told after a restore.
+    pub(crate) put_back_to: Mutex<Vec<SnapshotId>>,
     pub(crate) full: AtomicU64,
     pub(crate) ready: AtomicU64,
     /// No new transfers are begun.
@@ -135,7 +137,11 @@ impl Application for Bank {
         Ok(())
     }
 
-    fn on_committed(&mut self, snapshot: SnapshotId) {
-        self.seen.committed.lock().unwrap().push(snapshot);
+    fn on_committed(&mut self, committed: Committed) {
+        let told = match committed.covers {
+            Covers::Cut(_) => &self.seen.committed,
+            Covers::Everything => &self.seen.put_back_to,
+        };
+        told.lock().unwrap().push(committed.snapshot);
     }
 }

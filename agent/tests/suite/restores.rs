@@ -31,6 +31,7 @@ async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
     let mut processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
     plane.registered(4).await;
     plane.run_all(1);
+    let mut put_back_to = Vec::new();
     for generation in 1..4u64 {
         let delivered = seen.delivered();
         eventually("traffic", || seen.delivered() > delivered + 500).await;
@@ -41,8 +42,11 @@ async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
         processes.insert(0, start(&plane, "p1", 1, &seen));
         plane.incarnation("p1", generation + 1).await;
         plane.restore(&committed, generation + 1).await;
+        put_back_to.push(committed.snapshot);
     }
     assert_eq!(seen.restored.load(Ordering::SeqCst), 3 * 4);
+    let told: Vec<_> = put_back_to.iter().flat_map(|snapshot| [*snapshot; 4]).collect();
+    assert_eq!(*seen.put_back_to.lock().unwrap(), told, "each member is told once what it was put back to");
     let delivered = seen.delivered();
     eventually("traffic after the restore", || seen.delivered() > delivered + 500).await;
     // The application counts the messages of each channel in its state, so it would have noticed.
