@@ -5,6 +5,7 @@
 //! | a cluster of participants, its network, its coordinator and all that is checked after each step | [`world`] |
 //! | random schedules on random topologies | [`random`] |
 //! | that each rule is needed | [`mutants`] |
+//! | every schedule within small bounds | [`model`] |
 //! | the bytes of a frame | [`frame`] |
 //! | what the verifier accepts and refuses | [`certificate`] |
 //! | schedules that were thought out to break the machine | [`adversarial`] |
@@ -14,6 +15,7 @@
 mod adversarial;
 mod certificate;
 mod frame;
+mod model;
 mod mutants;
 mod random;
 mod world;

@@ -52,8 +52,3 @@ fn a_retransmission_that_takes_the_new_epoch_is_caught() {
 fn accepting_an_old_generation_is_caught() {
     caught(BrokenRule::OldGenerationAccepted);
 }
-
-#[test]
-fn every_broken_rule_has_its_test() {
-    assert_eq!(BrokenRule::ALL.len(), 6);
-}

@@ -21,7 +21,7 @@ pub const MAX_MARKERS: usize = 1024;
 pub const MAX_RANGES: usize = 4096;
 
 /// `(e, S)`: "I have cut epoch e, and had sent S messages on this channel".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Marker {
     /// The epoch that the sender has cut.
     pub epoch: Epoch,
@@ -31,7 +31,7 @@ pub struct Marker {
 
 /// What one member sends to another. For [`FrameBody::Ack`] and [`FrameBody::Accept`], `from` is the receiver of the channel and `to` its sender
 /// (they speak of the channel `to -> from`); all others speak of `from -> to`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The generation that the sender lives in.
     pub generation: Generation,
@@ -52,7 +52,7 @@ pub struct Frame {
 }
 
 /// What a frame is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FrameBody {
     /// A message of the application.
     Data {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     MAX_OPEN_EPOCHS, Missing, Output, Participant, incoming::Order, outgoing::Link, recording::Progress, recording::Recording,
+    rules::BrokenRule,
 };
 use crate::{
     frame::{FrameBody, Marker},
@@ -27,8 +28,12 @@ impl Participant {
                 self.aborted_ahead.pop_last();
             }
         } else {
-            self.recordings.remove(&epoch);
-            self.outgoing.values_mut().for_each(|channel| channel.unmark(epoch));
+            if !self.rules.breaks(BrokenRule::AbortKeepsRecording) {
+                self.recordings.remove(&epoch);
+            }
+            if !self.rules.breaks(BrokenRule::AbortKeepsMarker) {
+                self.outgoing.values_mut().for_each(|channel| channel.unmark(epoch));
+            }
         }
     }
 
@@ -48,20 +53,25 @@ impl Participant {
 
     /// Cuts all epochs through `last` at this point of the execution, with one capture.
     pub(super) fn cut(&mut self, last: Epoch) {
-        if last <= self.epoch {
+        if last <= self.epoch && (last == self.epoch || !self.rules.breaks(BrokenRule::EpochGoesBack)) {
             return;
         }
         // Of a leap that is too wide only the newest epochs are recorded.
-        let first = self.epoch.next().0.max(last.0.saturating_sub(MAX_OPEN_EPOCHS as u64 - 1));
-        let epochs: Vec<Epoch> = (first..=last.0).map(Epoch).filter(|epoch| !self.aborted_ahead.contains(epoch)).collect();
+        let mut first = self.epoch.next().0.max(last.0.saturating_sub(MAX_OPEN_EPOCHS as u64 - 1));
+        if self.rules.breaks(BrokenRule::LeapForgetsOlder) {
+            first = last.0;
+        }
+        let passed = |epoch: &Epoch| self.aborted_ahead.contains(epoch) && !self.rules.breaks(BrokenRule::AbortedAheadIsRecorded);
+        let epochs: Vec<Epoch> = (first..=last.0).map(Epoch).filter(|epoch| !passed(epoch)).collect();
         self.aborted_ahead = self.aborted_ahead.split_off(&last.next());
         self.epoch = last;
         let (Some(&oldest), Some(&newest)) = (epochs.first(), epochs.last()) else { return };
         self.outputs.push_back(Output::Capture { first: oldest, last: newest });
         self.put_markers(&epochs);
         let sent = self.sent_so_far();
+        let awaits_unopened = self.rules.breaks(BrokenRule::AwaitsUnopened);
         for &epoch in &epochs {
-            let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone(), false));
+            let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone(), awaits_unopened));
             let open = self.incoming.iter().map(|(&from, channel)| (from, channel.received.clone(), true));
             let recording = Recording::new(sent.clone(), unopened.chain(open));
             let complete = recording.is_complete();
@@ -81,7 +91,7 @@ impl Participant {
         for (&to, channel) in &mut self.outgoing {
             epochs.iter().for_each(|&epoch| channel.mark(epoch));
             match channel.link {
-                Link::Open if !self.rules.marker_before_later_messages() => channel.markers_held_back = true,
+                Link::Open if self.rules.breaks(BrokenRule::MarkerBehindLaterMessage) => channel.markers_held_back = true,
                 Link::Open => {
                     let markers = match channel.ordering {
                         ChannelOrdering::Fifo => epochs.iter().map(|&epoch| Marker { epoch, sent: channel.sent() }).collect(),

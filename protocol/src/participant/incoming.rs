@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Whether a fifo channel still keeps its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Order {
     /// Opened once: the next message is exactly the next number.
     Strict,
@@ -19,7 +19,7 @@ pub(super) enum Order {
 }
 
 /// The receiver's end of a channel that its sender opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Incoming {
     pub(super) peer_incarnation: Incarnation,
     pub(super) ordering: ChannelOrdering,

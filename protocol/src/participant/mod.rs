@@ -77,7 +77,7 @@ pub struct ChannelCounters {
 /// The algorithm of one process. See the [module's documentation](self).
 ///
 /// After every call drain [`Participant::poll`] and carry out what it gives, in order, before the next call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Participant {
     identity: Identity,
     /// The newest epoch that is cut. Never goes back.

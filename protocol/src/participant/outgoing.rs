@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How far the handshake of a channel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Link {
     /// An open is under way: nothing but it may be transmitted.
     Opening,
@@ -23,7 +23,7 @@ pub(super) enum Link {
 }
 
 /// A message that isn't acknowledged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Message {
     /// The newest epoch that was cut when it was sent first.
     pub(super) epoch: Epoch,
@@ -31,7 +31,7 @@ pub(super) struct Message {
 }
 
 /// The sender's end of a channel that was opened in this incarnation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Outgoing {
     pub(super) peer_incarnation: Incarnation,
     pub(super) ordering: ChannelOrdering,
@@ -108,6 +108,12 @@ impl Outgoing {
     /// Nobody needs this marker any more.
     pub(super) fn unmark(&mut self, epoch: Epoch) {
         self.markers.retain(|marker| marker.epoch != epoch);
+    }
+
+    /// Drops what isn't acknowledged (only in a participant without the rule that it is retained).
+    pub(super) fn forget(&mut self) {
+        self.retained.clear();
+        self.unacknowledged = Unacknowledged::default();
     }
 
     /// Lets the markers count what was sent since (only in a participant without that rule).

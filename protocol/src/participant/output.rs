@@ -12,7 +12,7 @@ use crate::{
 
 /// What the driver has to do. Outputs are carried out strictly in the order in which [`Participant::poll`](super::Participant::poll) gives them:
 /// a cut is exact because a capture stands between the right two deliveries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Capture the application's state now. One capture serves all of `first..=last`; an epoch within that was aborted before needs none, and its
     /// [`Output::Sealed`] never comes.
@@ -96,7 +96,7 @@ pub enum Output {
 }
 
 /// The counters of a sealed part. Absent members count 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SealedCounters {
     /// How many messages had been sent on each outgoing channel, at the cut.
     pub sent: BTreeMap<MemberId, u64>,
@@ -118,7 +118,7 @@ pub struct Missing {
 }
 
 /// What a channel's sender retains until it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Unacknowledged {
     /// Messages.
     pub messages: u64,

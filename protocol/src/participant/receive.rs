@@ -8,6 +8,7 @@ use super::{
     ChannelOrdering, Output, Participant, ReceiveError,
     incoming::{Arrival, Incoming, Order},
     outgoing::Link,
+    rules::BrokenRule,
 };
 use crate::{
     frame::{Frame, FrameBody, Marker},
@@ -29,40 +30,46 @@ impl Participant {
         match body {
             FrameBody::Data { seq, payload } => {
                 self.fence_incoming(from, incarnation)?;
-                if self.rules.cut_before_delivery() {
-                    self.cut(newest);
-                    self.take_markers(from, &markers)?;
-                    self.take_message(from, seq, epoch, payload)
-                } else {
+                if self.rules.breaks(BrokenRule::DeliverBeforeCut) {
                     self.take_message(from, seq, epoch, payload)?;
                     self.cut(newest);
                     self.take_markers(from, &markers)
+                } else {
+                    self.cut(newest);
+                    self.take_markers(from, &markers)?;
+                    self.take_message(from, seq, epoch, payload)
                 }
             }
             FrameBody::Marker => {
                 self.fence_incoming(from, incarnation)?;
-                self.cut(newest);
+                self.cut_unless(BrokenRule::MarkerDoesNotCut, newest);
                 self.take_markers(from, &markers)
             }
             FrameBody::Ack { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
-                self.cut(newest);
+                self.cut_unless(BrokenRule::MarkerDoesNotCut, newest);
                 self.take_acknowledgement(from, &received, markers_through);
                 Ok(())
             }
             FrameBody::Open { ordering } => {
                 self.fence_open(from, incarnation, ordering)?;
-                self.cut(newest);
+                self.cut_unless(BrokenRule::HandshakeDoesNotCut, newest);
                 self.accept(from, incarnation, ordering);
                 Ok(())
             }
             FrameBody::Accept { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
-                self.cut(newest);
+                self.cut_unless(BrokenRule::HandshakeDoesNotCut, newest);
                 self.take_acknowledgement(from, &received, markers_through);
                 self.opened(from);
                 Ok(())
             }
+        }
+    }
+
+    fn cut_unless(&mut self, broken: BrokenRule, newest: Epoch) {
+        if !self.rules.breaks(broken) {
+            self.cut(newest);
         }
     }
 
@@ -81,20 +88,20 @@ impl Participant {
     /// Lets only frames pass that this incarnation in this generation is meant to get.
     fn fence(&mut self, frame: &Frame) -> Result<(), ReceiveError> {
         let (me, from) = (self.identity, frame.from);
-        if frame.to != me.member {
+        if frame.to != me.member && !self.rules.breaks(BrokenRule::ForeignMemberAccepted) {
             return Err(ReceiveError::NotForMe { from, expected: me.member, found: frame.to });
         }
-        if frame.generation < me.generation && self.rules.fence_old_generations() {
+        if frame.generation < me.generation && !self.rules.breaks(BrokenRule::OldGenerationAccepted) {
             return Err(ReceiveError::OldGeneration { from, expected: me.generation, found: frame.generation });
         }
-        if frame.generation > me.generation {
+        if frame.generation > me.generation && !self.rules.breaks(BrokenRule::NewerGenerationAccepted) {
             if frame.generation > self.newest_generation {
                 self.newest_generation = frame.generation;
                 self.outputs.push_back(Output::NewerGeneration { generation: frame.generation });
             }
             return Err(ReceiveError::NewerGeneration { from, expected: me.generation, found: frame.generation });
         }
-        if frame.to_incarnation != me.incarnation {
+        if frame.to_incarnation != me.incarnation && !self.rules.breaks(BrokenRule::ForeignIncarnationAccepted) {
             let (expected, found) = (me.incarnation, frame.to_incarnation);
             return Err(ReceiveError::WrongIncarnation { from, of: me.member, expected, found });
         }
@@ -102,8 +109,9 @@ impl Participant {
     }
 
     fn fence_incoming(&self, from: MemberId, found: Incarnation) -> Result<(), ReceiveError> {
+        let old_accepted = self.rules.breaks(BrokenRule::OldIncarnationAccepted);
         match self.incoming.get(&from).map(|channel| channel.peer_incarnation) {
-            Some(expected) if expected == found => Ok(()),
+            Some(expected) if expected == found || (found < expected && old_accepted) => Ok(()),
             Some(expected) => Err(ReceiveError::WrongIncarnation { from, of: from, expected, found }),
             None => match self.outgoing.get(&from).map(|channel| channel.peer_incarnation) {
                 Some(expected) if expected > found => Err(ReceiveError::WrongIncarnation { from, of: from, expected, found }),
@@ -115,7 +123,7 @@ impl Participant {
     fn fence_outgoing(&self, from: MemberId, found: Incarnation, received: &SeqRanges) -> Result<(), ReceiveError> {
         let Some(channel) = self.outgoing.get(&from) else { return Err(ReceiveError::UnknownChannel { from }) };
         let expected = channel.peer_incarnation;
-        if expected != found {
+        if expected != found && !(found < expected && self.rules.breaks(BrokenRule::OldIncarnationAccepted)) {
             return Err(ReceiveError::WrongIncarnation { from, of: from, expected, found });
         }
         if received.max() > channel.sent() {
@@ -190,13 +198,11 @@ impl Participant {
         }
         let mut contradiction = None;
         if !self.recordings.is_empty() {
-            let at_once = !self.rules.close_when_complete();
-            let check = self.rules.check_before_sealing();
             for marker in markers {
                 let (Some(recording), Some(channel)) = (self.recordings.get_mut(&marker.epoch), self.incoming.get(&from)) else {
                     continue;
                 };
-                let progress = recording.mark(from, marker.sent, &channel.received, at_once, check);
+                let progress = recording.mark(from, marker.sent, &channel.received, self.rules);
                 contradiction = self.progress(from, marker.epoch, progress).or(contradiction);
             }
         }
@@ -212,7 +218,11 @@ impl Participant {
     /// Delivers a message that was sent in epoch `sent_in`, and records it for every later epoch that is open on the channel.
     fn take_message(&mut self, from: MemberId, seq: Seq, sent_in: Epoch, payload: Bytes) -> Result<(), ReceiveError> {
         let Some(channel) = self.incoming.get_mut(&from) else { return Err(ReceiveError::UnknownChannel { from }) };
-        let arrival = channel.arrival(seq);
+        let arrival = match channel.arrival(seq) {
+            Arrival::Repeated if self.rules.breaks(BrokenRule::DeliversTwice) => Arrival::New,
+            Arrival::OutOfOrder { .. } if self.rules.breaks(BrokenRule::FifoTakesGaps) => Arrival::New,
+            arrival => arrival,
+        };
         match arrival {
             Arrival::New => channel.take(seq),
             Arrival::Repeated => {}
@@ -240,10 +250,11 @@ impl Participant {
     }
 
     fn record(&mut self, from: MemberId, seq: Seq, sent_in: Epoch, payload: &Bytes) {
-        if !self.rules.record() {
+        if self.rules.breaks(BrokenRule::NoRecording) {
             return;
         }
-        let later = (Bound::Excluded(sent_in), Bound::Unbounded);
+        let after = if self.rules.breaks(BrokenRule::RecordsLaterMessages) { Epoch(0) } else { sent_in };
+        let later = (Bound::Excluded(after), Bound::Unbounded);
         let epochs: Vec<Epoch> = self
             .recordings
             .range_mut(later)
@@ -257,13 +268,13 @@ impl Participant {
     /// Closes the channel for each open epoch whose marker is known and whose messages are complete by now.
     fn close_covered(&mut self, from: MemberId) {
         let Some(channel) = self.incoming.get(&from) else { return };
-        let check = self.rules.check_before_sealing();
+        let rules = self.rules;
         let received = &channel.received;
         let progress: Vec<_> = self
             .recordings
             .iter_mut()
             .filter(|(_, recording)| recording.waits_for(from))
-            .map(|(&epoch, recording)| (epoch, recording.close_if_covered(from, received, check)))
+            .map(|(&epoch, recording)| (epoch, recording.close_if_covered(from, received, rules)))
             .collect();
         for (epoch, progress) in progress {
             // The message itself is fine and delivered; an epoch that it shows to be inexact is aborted.

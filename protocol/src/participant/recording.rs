@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{MemberId, Seq},
     invariant::{Inexact, check_channel},
-    participant::{Missing, SealedCounters},
+    participant::{
+        Missing, SealedCounters,
+        rules::{BrokenRule, Rules},
+    },
     ranges::SeqRanges,
 };
 
 /// How far one incoming channel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     /// The marker isn't known.
     AwaitsMarker,
@@ -20,7 +23,7 @@ enum Phase {
     Closed,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ChannelRecording {
     phase: Phase,
     /// At the cut.
@@ -31,7 +34,7 @@ struct ChannelRecording {
 }
 
 /// One epoch that is cut and not sealed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Recording {
     sent: BTreeMap<MemberId, u64>,
     channels: BTreeMap<MemberId, ChannelRecording>,
@@ -86,36 +89,39 @@ impl Recording {
         }
     }
 
-    /// Takes down the marker of a channel. `now` is what is received by now; with `at_once` the channel closes even if messages are missing (only
-    /// in a participant without that rule), without `check` its state isn't looked at.
-    pub(super) fn mark(&mut self, from: MemberId, sent: u64, now: &SeqRanges, at_once: bool, check: bool) -> Progress {
+    /// Takes down the marker of a channel. `now` is what is received by now.
+    pub(super) fn mark(&mut self, from: MemberId, sent: u64, now: &SeqRanges, rules: Rules) -> Progress {
         let Some(channel) = self.channels.get_mut(&from) else { return Progress::Same };
         match channel.phase {
             Phase::Closed => Progress::Same,
             Phase::AwaitsMessages { sent: known } if known == sent => Progress::Same,
             Phase::AwaitsMessages { sent: known } => Progress::Contradicts { expected: known, found: sent },
-            Phase::AwaitsMarker if check && channel.received.max() > sent => {
+            Phase::AwaitsMarker if rules.check_before_sealing() && channel.received.max() > sent => {
                 Progress::Contradicts { expected: channel.received.max(), found: sent }
             }
             Phase::AwaitsMarker => {
                 channel.phase = Phase::AwaitsMessages { sent };
-                if at_once { self.close(from, check) } else { self.close_if_covered(from, now, check) }
+                if rules.breaks(BrokenRule::CloseAtMarker) {
+                    self.close(from, rules)
+                } else {
+                    self.close_if_covered(from, now, rules)
+                }
             }
         }
     }
 
     /// Closes the channel if its marker is known and everything up to it is received.
-    pub(super) fn close_if_covered(&mut self, from: MemberId, now: &SeqRanges, check: bool) -> Progress {
+    pub(super) fn close_if_covered(&mut self, from: MemberId, now: &SeqRanges, rules: Rules) -> Progress {
         match self.channels.get(&from).map(|channel| channel.phase) {
-            Some(Phase::AwaitsMessages { sent }) if now.covers(sent) => self.close(from, check),
+            Some(Phase::AwaitsMessages { sent }) if now.covers(sent) => self.close(from, rules),
             Some(Phase::AwaitsMessages { .. } | Phase::AwaitsMarker | Phase::Closed) | None => Progress::Same,
         }
     }
 
-    fn close(&mut self, from: MemberId, check: bool) -> Progress {
+    fn close(&mut self, from: MemberId, rules: Rules) -> Progress {
         let Some(channel) = self.channels.get_mut(&from) else { return Progress::Same };
         if let Phase::AwaitsMessages { sent } = channel.phase
-            && check
+            && rules.check_before_sealing()
             && let Some(inexact) = check_channel(sent, &channel.received, &channel.recorded).into_iter().next()
         {
             let (expected, found) = match inexact {
@@ -127,7 +133,7 @@ impl Recording {
         }
         channel.phase = Phase::Closed;
         self.unclosed -= 1;
-        if self.unclosed == 0 { Progress::Complete } else { Progress::Same }
+        if self.unclosed == 0 || rules.breaks(BrokenRule::SealsAtFirstClose) { Progress::Complete } else { Progress::Same }
     }
 
     /// What is still waited for.

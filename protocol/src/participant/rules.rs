@@ -1,40 +1,97 @@
 //! The rules that tests break on purpose.
 //!
 //! A rule is worth something only if a test fails without it. So each of the rules below can be switched off, one at a time, in a participant
-//! that a test makes; production code has no way to reach that.
+//! that a test makes; production code has no way to reach that. Which test catches which of them is a table in `docs/protocol.md`.
 
 /// A rule that a participant made for a test doesn't keep.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BrokenRule {
     /// Delivers a frame's message first and cuts the frame's epoch afterwards.
     DeliverBeforeCut,
     /// Puts the marker behind the next message, and counts that one.
     MarkerBehindLaterMessage,
-    /// Doesn't record.
-    NoRecording,
-    /// Closes a channel at its marker, though messages before it are still missing.
-    CloseAtMarker,
+    /// A marker or an acknowledgement is taken without cutting its epoch: only messages and handshakes cut.
+    MarkerDoesNotCut,
+    /// The two frames of a handshake are taken without cutting their epoch.
+    HandshakeDoesNotCut,
+    /// Takes a begin, or a frame, of an epoch that was passed for its own.
+    EpochGoesBack,
+    /// Records only the newest of the epochs that are cut together.
+    LeapForgetsOlder,
     /// Stamps a message that it transmits again with the newest epoch instead of the first.
     RetransmissionTakesNewEpoch,
+    /// Doesn't record.
+    NoRecording,
+    /// Records what was sent after the sender's cut as well.
+    RecordsLaterMessages,
+    /// Closes a channel at its marker, though messages before it are still missing.
+    CloseAtMarker,
+    /// Seals its part when the first channel is closed.
+    SealsAtFirstClose,
+    /// Delivers a number again.
+    DeliversTwice,
+    /// Takes any number on a fifo channel.
+    FifoTakesGaps,
+    /// Transmits messages on a channel before the answer to its open.
+    SendsBeforeHandshake,
+    /// Waits for the marker of a channel that wasn't open at its cut.
+    AwaitsUnopened,
     /// Takes frames of an older generation.
     OldGenerationAccepted,
+    /// Takes frames of a newer generation.
+    NewerGenerationAccepted,
+    /// Takes frames of an incarnation of a peer that was replaced.
+    OldIncarnationAccepted,
+    /// Takes frames that are for another incarnation of this member.
+    ForeignIncarnationAccepted,
+    /// Takes frames that are for another member.
+    ForeignMemberAccepted,
+    /// Goes on recording an epoch that was aborted.
+    AbortKeepsRecording,
+    /// Goes on transmitting the marker of an epoch that was aborted.
+    AbortKeepsMarker,
+    /// Records an epoch that was aborted before it was cut.
+    AbortedAheadIsRecorded,
+    /// Drops what isn't acknowledged when a connection breaks.
+    ForgetsUnacknowledged,
+    /// Transmits the messages that aren't acknowledged again, but not the markers.
+    MarkersNotRepeated,
 }
 
 impl BrokenRule {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 25] = [
         Self::DeliverBeforeCut,
         Self::MarkerBehindLaterMessage,
-        Self::NoRecording,
-        Self::CloseAtMarker,
+        Self::MarkerDoesNotCut,
+        Self::HandshakeDoesNotCut,
+        Self::EpochGoesBack,
+        Self::LeapForgetsOlder,
         Self::RetransmissionTakesNewEpoch,
+        Self::NoRecording,
+        Self::RecordsLaterMessages,
+        Self::CloseAtMarker,
+        Self::SealsAtFirstClose,
+        Self::DeliversTwice,
+        Self::FifoTakesGaps,
+        Self::SendsBeforeHandshake,
+        Self::AwaitsUnopened,
         Self::OldGenerationAccepted,
+        Self::NewerGenerationAccepted,
+        Self::OldIncarnationAccepted,
+        Self::ForeignIncarnationAccepted,
+        Self::ForeignMemberAccepted,
+        Self::AbortKeepsRecording,
+        Self::AbortKeepsMarker,
+        Self::AbortedAheadIsRecorded,
+        Self::ForgetsUnacknowledged,
+        Self::MarkersNotRepeated,
     ];
 }
 
 /// The rules that a participant keeps: all, unless a test broke one.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Rules {
     broken: Option<BrokenRule>,
 }
@@ -44,32 +101,9 @@ impl Rules {
         Self { broken: Some(rule) }
     }
 
-    fn keeps(self, rule: BrokenRule) -> bool {
-        self.broken != Some(rule)
-    }
-
-    pub(super) fn cut_before_delivery(self) -> bool {
-        self.keeps(BrokenRule::DeliverBeforeCut)
-    }
-
-    pub(super) fn marker_before_later_messages(self) -> bool {
-        self.keeps(BrokenRule::MarkerBehindLaterMessage)
-    }
-
-    pub(super) fn record(self) -> bool {
-        self.keeps(BrokenRule::NoRecording)
-    }
-
-    pub(super) fn close_when_complete(self) -> bool {
-        self.keeps(BrokenRule::CloseAtMarker)
-    }
-
-    pub(super) fn retransmission_keeps_epoch(self) -> bool {
-        self.keeps(BrokenRule::RetransmissionTakesNewEpoch)
-    }
-
-    pub(super) fn fence_old_generations(self) -> bool {
-        self.keeps(BrokenRule::OldGenerationAccepted)
+    /// Whether this rule isn't kept.
+    pub(super) fn breaks(self, rule: BrokenRule) -> bool {
+        self.broken == Some(rule)
     }
 
     /// A participant checks a channel's state before it seals a part. One with a broken rule doesn't, so that the test's own checks are put to the test.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     ChannelOrdering, Participant, SendError, Unacknowledged,
     outgoing::{Again, Link, Outgoing},
+    rules::BrokenRule,
 };
 use crate::{
     frame::FrameBody,
@@ -41,6 +42,9 @@ impl Participant {
     pub fn disconnected(&mut self, peer: MemberId) {
         if let Some(channel) = self.outgoing.get_mut(&peer) {
             channel.link = Link::Down;
+            if self.rules.breaks(BrokenRule::ForgetsUnacknowledged) {
+                channel.forget();
+            }
         }
     }
 
@@ -55,7 +59,9 @@ impl Participant {
     /// # Errors
     /// [`SendError::NotOpen`] if the channel isn't open; the message isn't sent.
     pub fn send(&mut self, to: MemberId, payload: Bytes) -> Result<Seq, SendError> {
-        let Some(channel) = self.outgoing.get_mut(&to).filter(|channel| channel.link == Link::Open) else {
+        let early = self.rules.breaks(BrokenRule::SendsBeforeHandshake);
+        let usable = |link| link == Link::Open || (early && link == Link::Opening);
+        let Some(channel) = self.outgoing.get_mut(&to).filter(|channel| usable(channel.link)) else {
             return Err(SendError::NotOpen { to });
         };
         let seq = channel.push(self.epoch, payload.clone());
@@ -104,15 +110,18 @@ impl Participant {
     pub(super) fn transmit_again(&mut self, to: MemberId) {
         let Some(channel) = self.outgoing.get_mut(&to) else { return };
         let incarnation = channel.peer_incarnation;
-        let with_data = channel.markers_with_data();
+        let silent = self.rules.breaks(BrokenRule::MarkersNotRepeated);
+        let with_data = if silent { Vec::new() } else { channel.markers_with_data() };
         let again = channel.again();
         channel.markers_held_back = false;
         for one in again {
             match one {
+                Again::Markers(_) if silent => {}
                 Again::Markers(markers) => self.transmit(to, incarnation, self.epoch, markers, FrameBody::Marker),
                 Again::Message(seq, message) => {
                     // A message that took the newest epoch would not be recorded by a receiver that has cut it, though it was sent before.
-                    let epoch = if self.rules.retransmission_keeps_epoch() { message.epoch } else { self.epoch };
+                    let epoch =
+                        if self.rules.breaks(BrokenRule::RetransmissionTakesNewEpoch) { self.epoch } else { message.epoch };
                     self.transmit(to, incarnation, epoch, with_data.clone(), FrameBody::Data { seq, payload: message.payload });
                 }
             }

@@ -1,0 +1,309 @@
+//! What a member does, and what is checked of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use stillframe_protocol::{
+    ChannelOrdering, Epoch, Frame, FrameBody, Generation, Identity, Incarnation, MemberId, Output, Participant, ReceiveError,
+    SealedCounters, Seq, SeqRanges, participant::BrokenRule,
+};
+
+use super::{
+    actions::Cluster,
+    bounds::Sight,
+    state::{Captured, Member, Phase, Promise, Snapshot, State, Wrong},
+};
+
+/// The number of a member in frames.
+pub fn id(member: usize) -> MemberId {
+    MemberId(member as u32)
+}
+
+/// What a message says: of which history it is, and its number there.
+fn payload(from: Identity, to: usize, to_incarnation: Incarnation, seq: u64) -> Bytes {
+    let Identity { member, incarnation, generation } = from;
+    let words = [u64::from(member.0), incarnation.0, generation.0, to as u64, to_incarnation.0, seq];
+    words.map(|word| word as u8).to_vec().into()
+}
+
+impl Member {
+    /// Becomes acquainted with an incarnation of a peer. What was exchanged with an older one was another channel's.
+    fn meet(&mut self, peer: usize, incarnation: Incarnation) {
+        if self.seen.sent.get(&peer).is_none_or(|known| known.0 < incarnation) {
+            self.seen.sent.insert(peer, (incarnation, 0));
+        }
+        if self.seen.received.get(&peer).is_none_or(|known| known.0 < incarnation) {
+            self.seen.received.insert(peer, (incarnation, SeqRanges::new()));
+        }
+    }
+}
+
+impl Cluster {
+    /// A member that begins with what `seen` says.
+    pub fn begin_member(
+        &self,
+        member: usize,
+        incarnation: Incarnation,
+        generation: Generation,
+        base: Epoch,
+        seen: Captured,
+    ) -> Member {
+        let identity = Identity { member: id(member), incarnation, generation };
+        let counters = stillframe_protocol::ChannelCounters {
+            sent: seen.sent.iter().map(|(&to, &(_, sent))| (id(to), sent)).collect(),
+            received: seen.received.iter().map(|(&from, (_, received))| (id(from), received.clone())).collect(),
+        };
+        let mut participant = Participant::restored(identity, base, counters);
+        if let Some(rule) = self.bounds.broken {
+            participant = participant.with_broken_rule(rule);
+        }
+        Member { participant, base, seen, captured: BTreeMap::new(), aborted: Default::default(), holds: false }
+    }
+
+    /// Lets a member do something and carries out what it wants.
+    pub fn with(&self, state: &mut State, member: usize, act: impl FnOnce(&mut Member)) -> Result<(), Wrong> {
+        if state.members[member].holds {
+            return Ok(());
+        }
+        act(Arc::make_mut(&mut state.members[member]));
+        self.drain(state, member)
+    }
+
+    pub fn open(&self, state: &mut State, channel: usize) -> Result<(), Wrong> {
+        let ends = self.bounds.channels[channel];
+        let incarnation = state.incarnations[ends.to];
+        Arc::make_mut(&mut state.network).links[channel].up = true;
+        self.with(state, ends.from, |process| process.participant.open(id(ends.to), incarnation, ends.ordering))?;
+        Arc::make_mut(&mut state.members[ends.from]).meet(ends.to, incarnation);
+        Ok(())
+    }
+
+    pub fn disconnect(&self, state: &mut State, channel: usize) {
+        let ends = self.bounds.channels[channel];
+        if state.network.links[channel].up {
+            Arc::make_mut(&mut state.network).disconnect(channel);
+            Arc::make_mut(&mut state.members[ends.from]).participant.disconnected(id(ends.to));
+        }
+    }
+
+    pub fn send(&self, state: &mut State, channel: usize) -> Result<(), Wrong> {
+        let ends = self.bounds.channels[channel];
+        let process = Arc::make_mut(&mut state.members[ends.from]);
+        let Some(&(incarnation, sent)) = process.seen.sent.get(&ends.to) else { return Ok(()) };
+        let payload = payload(process.participant.identity(), ends.to, incarnation, sent + 1);
+        let Ok(seq) = process.participant.send(id(ends.to), payload) else { return Ok(()) };
+        if seq.0 != sent + 1 {
+            return Err(Promise::Delivery.broken(format!("{ends}: number {seq} for message {}", sent + 1)));
+        }
+        process.seen.sent.insert(ends.to, (incarnation, seq.0));
+        state.left.messages[channel] -= 1;
+        self.drain(state, ends.from)
+    }
+
+    /// A frame arrives where it is for, or somewhere else.
+    pub fn arrive(&self, state: &mut State, frame: Option<Frame>, misrouted: Option<usize>) -> Result<(), Wrong> {
+        let Some(frame) = frame else { return Ok(()) };
+        let to = misrouted.unwrap_or(frame.to.0 as usize);
+        if state.members[to].holds {
+            return Ok(());
+        }
+        let process = Arc::make_mut(&mut state.members[to]);
+        let me = process.participant.identity();
+        let foreign = (frame.generation, frame.to, frame.to_incarnation) != (me.generation, me.member, me.incarnation);
+        let before = process.participant.clone();
+        let result = process.participant.receive(frame.clone());
+        let unchanged = process.participant == before;
+        self.note_arrival(&before, &frame, process);
+        match result {
+            // A frame that is for somebody else has to do harm, or the broken rule isn't needed. Only that of a newer generation can do none: the answer to
+            // it is fenced in its turn, so that the channel is never used.
+            Ok(()) if foreign && self.bounds.broken.is_none_or(|rule| rule == BrokenRule::NewerGenerationAccepted) => {
+                return Err(Promise::Fence.broken(format!("{to} took {frame:?}")));
+            }
+            Ok(()) => {}
+            Err(ReceiveError::NewerGeneration { .. }) => {
+                self.seen.note(Sight::HeldByNewerGeneration);
+                process.holds = true;
+            }
+            Err(
+                ReceiveError::OldGeneration { .. }
+                | ReceiveError::WrongIncarnation { .. }
+                | ReceiveError::NotForMe { .. }
+                | ReceiveError::UnknownChannel { .. }
+                | ReceiveError::OrderingChanged { .. }
+                | ReceiveError::NotSent { .. },
+            ) => {
+                if !unchanged {
+                    return Err(Promise::Fence.broken(format!("{to} was changed by the fenced {frame:?}")));
+                }
+            }
+            Err(
+                error @ (ReceiveError::Fifo { .. } | ReceiveError::MarkerContradicts { .. } | ReceiveError::TooScattered { .. }),
+            ) => {
+                let lied = state.left.lies < self.bounds.lies;
+                if !lied && !foreign {
+                    return Err(Promise::Transport.broken(error.to_string()));
+                }
+            }
+        }
+        match &result {
+            Err(ReceiveError::OldGeneration { .. }) => self.seen.note(Sight::OldGenerationFenced),
+            Err(ReceiveError::WrongIncarnation { .. }) => self.seen.note(Sight::OldIncarnationFenced),
+            Err(ReceiveError::NotForMe { .. }) => self.seen.note(Sight::ForeignMemberFenced),
+            Err(ReceiveError::Fifo { .. }) => self.seen.note(Sight::FifoViolated),
+            _ => {}
+        }
+        let opened = result.is_ok() && matches!(frame.body, FrameBody::Open { .. });
+        self.drain(state, to)?;
+        if opened {
+            Arc::make_mut(&mut state.members[to]).meet(frame.from.0 as usize, frame.from_incarnation);
+        }
+        Ok(())
+    }
+
+    /// Remembers that something interesting happens.
+    fn note_arrival(&self, before: &Participant, frame: &Frame, process: &Member) {
+        let cuts = process.participant.epoch() > before.epoch();
+        let sight = match &frame.body {
+            FrameBody::Data { .. } if cuts => Some(Sight::CutByMessage),
+            FrameBody::Ack { .. } if cuts => Some(Sight::CutByAcknowledgement),
+            FrameBody::Open { .. } | FrameBody::Accept { .. } if cuts => Some(Sight::CutByHandshake),
+            FrameBody::Data { .. } if frame.markers.last().is_some_and(|marker| marker.epoch > frame.epoch) => {
+                Some(Sight::RetransmittedAfterCut)
+            }
+            FrameBody::Marker
+                if frame.markers.iter().any(|marker| {
+                    before
+                        .missing(marker.epoch)
+                        .iter()
+                        .any(|channel| channel.from == frame.from && channel.received < marker.sent)
+                }) =>
+            {
+                Some(Sight::MarkerOvertook)
+            }
+            _ => None,
+        };
+        sight.into_iter().for_each(|sight| self.seen.note(sight));
+    }
+
+    pub fn drain(&self, state: &mut State, member: usize) -> Result<(), Wrong> {
+        while let Some(output) = Arc::make_mut(&mut state.members[member]).participant.poll() {
+            let process = Arc::make_mut(&mut state.members[member]);
+            match output {
+                Output::Capture { first, last } => {
+                    if last > first {
+                        self.seen.note(Sight::Leapt);
+                    }
+                    for epoch in (first.0..=last.0).map(Epoch).filter(|epoch| !process.aborted.contains(epoch)) {
+                        if process.captured.insert(epoch, process.seen.clone()).is_some() {
+                            return Err(Promise::Part.broken(format!("{member} captured {epoch} twice")));
+                        }
+                    }
+                }
+                Output::Record { epochs, from, seq, .. } => {
+                    self.seen.note(Sight::Recorded);
+                    for epoch in epochs {
+                        let recorded = process
+                            .captured
+                            .get_mut(&epoch)
+                            .map(|captured| captured.recorded.entry(from.0 as usize).or_default().insert(seq));
+                        if recorded != Some(true) {
+                            return Err(Promise::Part.broken(format!("{member} records {seq} for {epoch}: {recorded:?}")));
+                        }
+                    }
+                }
+                Output::Deliver { from, seq, payload } => self.delivered(process, from, seq, &payload)?,
+                Output::Transmit { frame, .. } => {
+                    if let Some(marker) = frame.markers.iter().find(|marker| process.aborted.contains(&marker.epoch)) {
+                        return Err(Promise::Aborted.broken(format!("{member} transmits the aborted {marker:?}")));
+                    }
+                    let network = Arc::make_mut(&mut state.network);
+                    network.transmit(&self.bounds.channels, frame, self.bounds.datagrams_stay);
+                }
+                Output::Sealed { epoch, counters } => self.sealed(state, member, epoch, counters)?,
+                Output::Violated { epochs, .. } => self.given_up(state, member, &epochs),
+                Output::Replaced { from, incarnation, epochs } => {
+                    if !epochs.is_empty() {
+                        self.seen.note(Sight::ReplacedPeerAborted);
+                    }
+                    process.meet(from.0 as usize, incarnation);
+                    self.given_up(state, member, &epochs);
+                }
+                Output::Opened { .. } | Output::Acknowledged { .. } | Output::NewerGeneration { .. } => {}
+            }
+        }
+        let process = &state.members[member];
+        if let Some(epoch) = process.participant.open_epochs().find(|epoch| process.aborted.contains(epoch)) {
+            return Err(Promise::Aborted.broken(format!("{member} still records the aborted {epoch}")));
+        }
+        if process.participant.open_epochs().nth(1).is_some() {
+            self.seen.note(Sight::TwoEpochsOpen);
+        }
+        Ok(())
+    }
+
+    /// A member can't complete its part of these epochs, and says so.
+    fn given_up(&self, state: &mut State, member: usize, epochs: &[Epoch]) {
+        let process = Arc::make_mut(&mut state.members[member]);
+        for epoch in epochs {
+            process.captured.remove(epoch);
+            process.aborted.insert(*epoch);
+        }
+        let identity = process.participant.identity();
+        for &epoch in epochs {
+            let theirs = |snapshot: &Snapshot| {
+                (snapshot.phase, snapshot.generation, snapshot.view[member])
+                    == (Phase::Recording, identity.generation, identity.incarnation)
+            };
+            if state.snapshots.get(&epoch).is_some_and(theirs) {
+                self.end(state, epoch);
+            }
+        }
+    }
+
+    /// Each message arrives once, as it was sent, and in order on a fifo channel.
+    fn delivered(&self, process: &mut Member, from: MemberId, seq: Seq, found: &Bytes) -> Result<(), Wrong> {
+        let Identity { member: me, incarnation, generation } = process.participant.identity();
+        let (sender, receiver) = (from.0 as usize, me.0 as usize);
+        let ends = self.bounds.channels.iter().find(|channel| (channel.from, channel.to) == (sender, receiver));
+        let (Some(ends), Some((peer, received))) = (ends, process.seen.received.get_mut(&sender)) else {
+            return Err(Promise::Delivery.broken(format!("{from} -> {me}: {seq} came on a channel that isn't open")));
+        };
+        let sent = payload(Identity { member: from, incarnation: *peer, generation }, receiver, incarnation, seq.0);
+        if *found != sent {
+            return Err(Promise::Delivery.broken(format!("{ends}: {found:?} came as {seq}: expected {sent:?}")));
+        }
+        if ends.ordering == ChannelOrdering::Fifo && seq.0 != received.contiguous() + 1 {
+            return Err(Promise::Delivery.broken(format!("{ends}: {seq} came after {received:?}")));
+        }
+        if !received.insert(seq) {
+            return Err(Promise::Delivery.broken(format!("{ends}: {seq} came twice")));
+        }
+        Ok(())
+    }
+
+    /// A part says what the application saw.
+    fn sealed(&self, state: &mut State, member: usize, epoch: Epoch, counters: SealedCounters) -> Result<(), Wrong> {
+        let process = Arc::make_mut(&mut state.members[member]);
+        let Some(captured) = process.captured.remove(&epoch) else {
+            return Err(Promise::Part.broken(format!("{member} sealed {epoch}, which it didn't capture")));
+        };
+        let sent: BTreeMap<_, _> =
+            captured.sent.iter().filter(|(_, sent)| sent.1 > 0).map(|(&to, sent)| (id(to), sent.1)).collect();
+        let received: BTreeMap<_, _> = captured
+            .received
+            .iter()
+            .filter(|(_, received)| !received.1.is_empty())
+            .map(|(&from, received)| (id(from), received.1.clone()))
+            .collect();
+        let recorded: BTreeMap<_, _> = captured.recorded.iter().map(|(&from, recorded)| (id(from), recorded.clone())).collect();
+        let reported: BTreeMap<_, _> = counters.recorded.iter().map(|(&from, (ranges, _))| (from, ranges.clone())).collect();
+        if (&counters.sent, &counters.received, &reported) != (&sent, &received, &recorded) {
+            return Err(Promise::Part.broken(format!("{member} reports {counters:?} for {captured:?}")));
+        }
+        if process.captured.keys().next().is_some_and(|&older| older < epoch) {
+            self.seen.note(Sight::SealedBeforeAnOlder);
+        }
+        self.report(state, member, epoch, (counters, captured))
+    }
+}

@@ -1,0 +1,62 @@
+//! Each model keeps its promises within small bounds, reaches what it is about, and catches the rules that it is there for.
+
+use stillframe_protocol::participant::BrokenRule;
+
+use super::{
+    bounds::{Depth, Named},
+    check::check,
+};
+
+fn holds(model: Named) {
+    let report = check(model.bounds(Depth::Small));
+    println!("{}: {} states, {} of them different, {} deep", report.name, report.states, report.unique, report.depth);
+    assert!(report.broken.is_empty(), "{}: {}", report.name, report.broken.join("\n"));
+    assert!(report.unreached.is_empty(), "{} doesn't reach: {:?}", report.name, report.unreached);
+}
+
+macro_rules! models {
+    ($($(#[$attribute:meta])* $test:ident: $model:ident,)+) => {
+        $($(#[$attribute])* #[test] fn $test() { holds(Named::$model); })+
+
+        #[test]
+        fn every_model_has_its_test() {
+            assert_eq!([$(Named::$model),+], Named::ALL);
+        }
+    };
+}
+
+models! {
+    every_cut_of_a_fifo_ring_is_exact: Fifo,
+    every_cut_of_two_fifo_channels_into_one_member_is_exact: FifoIntoOne,
+    fifo_connections_that_break_lose_and_repeat_nothing: FifoBreaks,
+    a_fifo_connection_that_loses_or_misroutes_is_found_out: FifoLies,
+    every_cut_over_datagrams_is_exact_whatever_is_lost_or_repeated: Unordered,
+    everything_sent_as_datagrams_arrives_in_the_end: UnorderedEnds,
+    channels_may_open_at_any_time: Opening,
+    concurrent_epochs_over_fifo_do_not_disturb_each_other: Epochs,
+    concurrent_epochs_over_datagrams_do_not_disturb_each_other: EpochsUnordered,
+    a_new_incarnation_begins_anew_over_fifo: Crash,
+    a_new_incarnation_begins_anew_over_datagrams: CrashUnordered,
+    a_restore_loses_and_repeats_nothing_over_fifo: Restore,
+    a_restore_loses_and_repeats_nothing_over_datagrams: RestoreUnordered,
+}
+
+#[test]
+fn each_broken_rule_is_caught_by_its_models() {
+    let mut missed = Vec::new();
+    for rule in BrokenRule::ALL {
+        for &model in Named::catching(rule) {
+            let report = check(model.bounds(Depth::Small).without(rule));
+            match report.broken.first() {
+                Some(why) => println!(
+                    "{rule:?} is caught by `{}` after {} states: {}",
+                    report.name,
+                    report.states,
+                    why.lines().next().unwrap_or("")
+                ),
+                None => missed.push((rule, report.name)),
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
