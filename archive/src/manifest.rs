@@ -172,6 +172,8 @@ impl Manifest {
                 sent: part.sent.clone(),
                 received: part.received.clone(),
                 recorded: part.recorded.clone(),
+                logged: Vec::new(),
+                peers: Vec::new(),
             })
             .collect()
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Generation, Incarnation, MemberId, Seq},
-    invariant::{Inexact, check_channel},
+    invariant::{Inexact, check_channel, check_logged, in_flight},
     name::MemberName,
     participant::SealedCounters,
     ranges::SeqRanges,
@@ -44,6 +44,18 @@ pub struct Recorded {
     pub bytes: u64,
 }
 
+/// What a member logged of one channel, at its cut: what it had sent and not yet seen acknowledged. What of it the receiver hadn't received is the
+/// channel's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// The channel's receiver.
+    pub to: MemberName,
+    /// The numbers of the messages.
+    pub ranges: SeqRanges,
+    /// The bytes of their payloads.
+    pub bytes: u64,
+}
+
 /// What one part says of its member's channels. A channel that isn't named counts 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartCounters {
@@ -59,6 +71,12 @@ pub struct PartCounters {
     pub received: Vec<Received>,
     /// Of each incoming channel.
     pub recorded: Vec<Recorded>,
+    /// Of each outgoing channel; empty unless the cluster's channel state is sender-logged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logged: Vec<Logged>,
+    /// The incarnations that the counters speak of, for those peers of which something is logged or which were replaced in the member's life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<ViewMember>,
 }
 
 impl PartCounters {
@@ -77,6 +95,11 @@ impl PartCounters {
             .recorded
             .iter()
             .map(|(&from, (ranges, bytes))| Some(Recorded { from: name_of(from)?, ranges: ranges.clone(), bytes: *bytes }));
+        let logged = counters
+            .logged
+            .iter()
+            .map(|(&to, (ranges, bytes))| Some(Logged { to: name_of(to)?, ranges: ranges.clone(), bytes: *bytes }));
+        let peers = counters.peers.iter().map(|(&peer, &incarnation)| Some(ViewMember { member: name_of(peer)?, incarnation }));
         Some(Self {
             member,
             incarnation,
@@ -84,6 +107,8 @@ impl PartCounters {
             sent: sent.collect::<Option<_>>()?,
             received: received.collect::<Option<_>>()?,
             recorded: recorded.collect::<Option<_>>()?,
+            logged: logged.collect::<Option<_>>()?,
+            peers: peers.collect::<Option<_>>()?,
         })
     }
 }
@@ -136,8 +161,8 @@ pub enum Violation {
         /// The smallest such message.
         seq: Seq,
     },
-    /// V2: a message in the channel's state whose send is outside the cut.
-    #[error("{from} -> {to}: message {seq} was recorded, but only {sent} were sent inside the cut")]
+    /// V2: a message in the channel's state, or logged for it, whose send is outside the cut.
+    #[error("{from} -> {to}: message {seq} was recorded or logged, but only {sent} were sent inside the cut")]
     NotSent {
         /// The channel's sender.
         from: MemberName,
@@ -168,6 +193,18 @@ pub enum Violation {
         /// The part's.
         found: Incarnation,
     },
+    /// V3: a part whose counters speak of the channels with another incarnation of a peer than the view's.
+    #[error("{member} counts its channels with incarnation {found} of {peer}: expected {expected}")]
+    Peer {
+        /// The member whose part it is.
+        member: MemberName,
+        /// The member at the other end.
+        peer: MemberName,
+        /// The view's.
+        expected: Incarnation,
+        /// That of the part.
+        found: Incarnation,
+    },
     /// V3: a member of the view without a part.
     #[error("{member} is in the view, but has no part")]
     NoPart {
@@ -193,7 +230,7 @@ pub enum Violation {
     /// Something is reported twice.
     #[error("{what} of {of} is reported twice")]
     DuplicateEntry {
-        /// `part`, `view entry`, `sent`, `received` or `recorded`.
+        /// `part`, `view entry`, `sent`, `received`, `recorded` or `logged`.
         what: &'static str,
         /// A member, or a channel `a -> b`.
         of: String,
@@ -221,7 +258,7 @@ impl CertifiedSnapshot {
         self.messages_in_flight
     }
 
-    /// How many bytes of payload the channel states hold, as reported.
+    /// How many bytes of payload the channel states hold, as reported. Of logged messages it counts also those that turn out to be received.
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {
         self.in_flight_bytes
@@ -234,6 +271,7 @@ struct Channel<'a> {
     sent: Option<u64>,
     received: Option<&'a SeqRanges>,
     recorded: Option<(&'a SeqRanges, u64)>,
+    logged: Option<&'a Logged>,
 }
 
 /// Checks V1, V2 and V3 over the union of what both ends of every channel report (absent = 0). Takes `O(n log n)` for n entries and ranges in all.
@@ -250,29 +288,40 @@ pub fn verify(generation: Generation, view: &[ViewMember], parts: &[PartCounters
         let sent = channel.sent.unwrap_or(0);
         let received = channel.received.unwrap_or(&none);
         let (recorded, bytes) = channel.recorded.unwrap_or((&none, 0));
-        if sent == 0 && received.is_empty() && recorded.is_empty() {
+        let (logged, logged_bytes) = channel.logged.map_or((&none, 0), |log| (&log.ranges, log.bytes));
+        if sent == 0 && received.is_empty() && recorded.is_empty() && logged.is_empty() {
             continue;
         }
-        let outside = [from, to].into_iter().find(|member| !members.contains(member));
+        let outside = [from, to].into_iter().find(|member| !members.contains_key(member));
         if let Some(outside) = outside {
             violations.push(Violation::OutsideView { from: from.clone(), to: to.clone(), outside: outside.clone() });
             continue;
         }
-        violations.extend(check_channel(sent, received, recorded).into_iter().map(|inexact| named(from, to, inexact)));
+        let in_flight = recorded.union(&in_flight(received, logged));
+        let inexact = match (recorded.is_empty(), logged.is_empty()) {
+            (_, true) => check_channel(sent, received, recorded),
+            (true, false) => check_logged(sent, received, logged),
+            // Both ends claim the channel: then each message has to be at one of them.
+            (false, false) => {
+                let both = recorded.first_common(logged).map(|seq| Inexact::Twice { seq: Seq(seq) });
+                check_channel(sent, received, &in_flight).into_iter().chain(both).collect()
+            }
+        };
+        violations.extend(inexact.into_iter().map(|inexact| named(from, to, inexact)));
         certified.channels += 1;
-        certified.messages_in_flight = certified.messages_in_flight.saturating_add(recorded.len());
-        certified.in_flight_bytes = certified.in_flight_bytes.saturating_add(bytes);
+        certified.messages_in_flight = certified.messages_in_flight.saturating_add(in_flight.len());
+        certified.in_flight_bytes = certified.in_flight_bytes.saturating_add(bytes).saturating_add(logged_bytes);
     }
     if violations.is_empty() { Ok(certified) } else { Err(violations) }
 }
 
-/// V3. Returns the members of the view.
+/// V3. Returns the members of the view, with their incarnations.
 fn check_view<'a>(
     generation: Generation,
     view: &'a [ViewMember],
     parts: &[PartCounters],
     violations: &mut Vec<Violation>,
-) -> BTreeSet<&'a MemberName> {
+) -> BTreeMap<&'a MemberName, Incarnation> {
     let mut expected = BTreeMap::new();
     for member in view {
         if expected.insert(&member.member, member.incarnation).is_some() {
@@ -300,9 +349,20 @@ fn check_view<'a>(
             Some(_) => {}
         }
     }
+    for (part, peer) in parts.iter().flat_map(|part| part.peers.iter().map(move |peer| (part, peer))) {
+        // What another incarnation received, or didn't, is not in this snapshot.
+        if let Some(&incarnation) = expected.get(&peer.member).filter(|&&incarnation| incarnation != peer.incarnation) {
+            violations.push(Violation::Peer {
+                member: part.member.clone(),
+                peer: peer.member.clone(),
+                expected: incarnation,
+                found: peer.incarnation,
+            });
+        }
+    }
     let without = expected.keys().filter(|member| !reported.contains(*member));
     violations.extend(without.map(|&member| Violation::NoPart { member: member.clone() }));
-    expected.into_keys().collect()
+    expected
 }
 
 /// Puts the reports of both ends of each channel together.
@@ -330,6 +390,11 @@ fn gather<'a>(
             let entry = (&recorded.ranges, recorded.bytes);
             if channels.entry((&recorded.from, me)).or_default().recorded.replace(entry).is_some() {
                 twice("recorded", &recorded.from, me);
+            }
+        }
+        for logged in &part.logged {
+            if channels.entry((me, &logged.to)).or_default().logged.replace(logged).is_some() {
+                twice("logged", me, &logged.to);
             }
         }
     }

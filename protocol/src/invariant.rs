@@ -67,6 +67,24 @@ pub fn check_channel(sent: u64, received: &SeqRanges, recorded: &SeqRanges) -> V
     found
 }
 
+/// The state of a channel whose sender logged, at its cut, what it had sent and not yet seen acknowledged: what of it wasn't `received` inside the
+/// receiver's cut. These are the messages that a restore delivers.
+#[must_use]
+pub fn in_flight(received: &SeqRanges, logged: &SeqRanges) -> SeqRanges {
+    logged.minus(received)
+}
+
+/// As [`check_channel`], for a channel whose sender logged its part of the state: the state is [`in_flight`], and nothing was logged that wasn't sent.
+#[must_use]
+pub fn check_logged(sent: u64, received: &SeqRanges, logged: &SeqRanges) -> Vec<Inexact> {
+    let mut found = check_channel(sent, received, &in_flight(received, logged));
+    let not_sent = Inexact::NotSent { seq: Seq(logged.max()), sent };
+    if logged.max() > sent && !found.contains(&not_sent) {
+        found.push(not_sent);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -101,6 +119,17 @@ mod tests {
                     }
                 }
             }
+        }
+
+        #[test]
+        fn a_logged_channel_is_exact_if_and_only_if_all_that_was_sent_is_received_or_logged(
+            sent in 0u64..12,
+            received in proptest::collection::btree_set(1u64..14, 0..13),
+            logged in proptest::collection::btree_set(1u64..14, 0..13),
+        ) {
+            let found = check_logged(sent, &ranges(&received), &ranges(&logged));
+            let exact = received.union(&logged).copied().eq(1..=sent);
+            prop_assert_eq!(found.is_empty(), exact);
         }
 
         #[test]

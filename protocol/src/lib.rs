@@ -17,12 +17,12 @@ pub mod name;
 pub mod participant;
 pub mod ranges;
 
-pub use certificate::{CertifiedSnapshot, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
+pub use certificate::{CertifiedSnapshot, Logged, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
 pub use frame::{Frame, FrameBody, FrameError, Marker};
 pub use ids::{Epoch, Generation, HoldId, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
 pub use name::{ClusterName, MemberName, NameError};
 pub use participant::{
-    ChannelCounters, ChannelOrdering, Identity, Missing, Output, Participant, ReceiveError, SealedCounters, SendError,
-    Unacknowledged,
+    ChannelCounters, ChannelOrdering, ChannelState, Identity, Missing, Output, Participant, ReceiveError, SealedCounters,
+    SendError, Unacknowledged,
 };
 pub use ranges::SeqRanges;

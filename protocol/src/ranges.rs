@@ -134,6 +134,32 @@ impl SeqRanges {
         None
     }
 
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        let mut others = other.0.iter().copied().peekable();
+        for &(first, last) in &self.0 {
+            let mut next = first;
+            while let Some(&(a, b)) = others.peek()
+                && a <= last
+            {
+                if next < a {
+                    left.push((next, a - 1));
+                }
+                next = next.max(b.saturating_add(1));
+                if b > last {
+                    break;
+                }
+                others.next();
+            }
+            if next <= last {
+                left.push((next, last));
+            }
+        }
+        Self(left)
+    }
+
     /// The union of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -203,6 +229,7 @@ mod tests {
             prop_assert_eq!(ra.max(), a.last().copied().unwrap_or(0));
             prop_assert_eq!(ra.first_common(&rb), a.intersection(&b).next().copied());
             prop_assert_eq!(ra.union(&rb), ranges(&a.union(&b).copied().collect()));
+            prop_assert_eq!(ra.minus(&rb), ranges(&a.difference(&b).copied().collect()));
             prop_assert_eq!(SeqRanges::from_pairs(ra.pairs().to_vec()), Ok(ra.clone()));
             for n in 0..42 {
                 prop_assert_eq!(ra.contains(Seq(n)), a.contains(&n));

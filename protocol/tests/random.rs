@@ -22,6 +22,27 @@ proptest! {
     fn every_committed_cut_over_mixed_channels_is_exact(plan in Plan::any(Orderings::Mixed, 400)) {
         run(&plan, None).map_err(TestCaseError::fail)?;
     }
+
+    #[test]
+    fn every_committed_sender_logged_cut_over_fifo_channels_is_exact(plan in Plan::any(Orderings::Fifo, 400)) {
+        run(&plan.sender_logged(), None).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn every_committed_sender_logged_cut_over_mixed_channels_is_exact(plan in Plan::any(Orderings::Mixed, 400)) {
+        run(&plan.sender_logged(), None).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[test]
+fn sender_logged_schedules_reach_what_is_interesting() {
+    let (mut committed, mut logged, mut restores) = (0, 0, 0);
+    for seed in 0..40 {
+        let one = run(&Plan::of_seed(seed, 600).sender_logged(), None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert_eq!((one.recorded, one.most_open_epochs), (0, 0), "nothing is recorded, and nothing waits");
+        (committed, logged, restores) = (committed + one.committed, logged + one.logged, restores + one.restores);
+    }
+    assert!(committed >= 80 && logged >= 200 && restores >= 5, "{committed} committed, {logged} logged, {restores} restored");
 }
 
 #[test]

@@ -224,6 +224,8 @@ impl Plane {
                 sent: part.sent.clone(),
                 received: part.received.clone(),
                 recorded: part.recorded.clone(),
+                logged: Vec::new(),
+                peers: Vec::new(),
             })
             .collect();
         let generation = Generation(generation);

@@ -378,6 +378,8 @@ impl World {
                 sent: Vec::new(),
                 received: Vec::new(),
                 recorded: Vec::new(),
+                logged: Vec::new(),
+                peers: Vec::new(),
             };
             let verdict = certificate::verify(s.generation, &view, &view.iter().map(part).collect::<Vec<_>>());
             self.decide(|facts, occasion| Ok(snapshot::certified(facts, occasion, s.id, &verdict))).expect("no refusal");

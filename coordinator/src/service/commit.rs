@@ -38,6 +38,8 @@ pub(super) fn verify(complete: &CompleteSnapshot) -> Verdict {
             sent: part.sent.clone(),
             received: part.received.clone(),
             recorded: part.recorded.clone(),
+            logged: Vec::new(),
+            peers: Vec::new(),
         })
         .collect();
     certificate::verify(complete.generation, &view, &parts)

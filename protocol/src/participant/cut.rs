@@ -9,7 +9,7 @@ use super::{
 use crate::{
     frame::{FrameBody, Marker},
     ids::{Epoch, MemberId, Seq},
-    participant::ChannelOrdering,
+    participant::{ChannelOrdering, ChannelState},
 };
 
 impl Participant {
@@ -67,13 +67,28 @@ impl Participant {
         self.epoch = last;
         let (Some(&oldest), Some(&newest)) = (epochs.first(), epochs.last()) else { return };
         self.outputs.push_back(Output::Capture { first: oldest, last: newest });
-        self.put_markers(&epochs);
         let sent = self.sent_so_far();
+        match self.channel_state {
+            ChannelState::SenderLogged => {
+                let logged = self.log(&epochs);
+                self.put_bare_markers();
+                self.seal_logged(&epochs, &sent, &logged);
+            }
+            ChannelState::Marker => {
+                self.put_markers(&epochs);
+                self.record_from_here(&epochs, &sent);
+            }
+        }
+    }
+
+    /// Opens the recordings of epochs that are being cut.
+    fn record_from_here(&mut self, epochs: &[Epoch], sent: &BTreeMap<MemberId, u64>) {
         let awaits_unopened = self.rules.breaks(BrokenRule::AwaitsUnopened);
-        for &epoch in &epochs {
+        let replaced = self.peers_replaced();
+        for &epoch in epochs {
             let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone(), awaits_unopened));
             let open = self.incoming.iter().map(|(&from, channel)| (from, channel.received.clone(), true));
-            let recording = Recording::new(sent.clone(), unopened.chain(open));
+            let recording = Recording::new(sent.clone(), replaced.clone(), unopened.chain(open));
             let complete = recording.is_complete();
             self.recordings.insert(epoch, recording);
             if complete {
@@ -104,6 +119,15 @@ impl Participant {
         }
         for (to, incarnation, markers) in ready {
             self.transmit(to, incarnation, self.epoch, markers, FrameBody::Marker);
+        }
+    }
+
+    /// Lets the peers know of a cut. What a frame's epoch says is all they need; should the frame be lost, a later one says it.
+    fn put_bare_markers(&mut self) {
+        let open = self.outgoing.iter().filter(|(_, channel)| channel.link == Link::Open);
+        let peers: Vec<_> = open.map(|(&to, channel)| (to, channel.peer_incarnation)).collect();
+        for (to, incarnation) in peers {
+            self.transmit(to, incarnation, self.epoch, Vec::new(), FrameBody::Marker);
         }
     }
 

@@ -5,6 +5,7 @@
 //! | rule | file |
 //! | --- | --- |
 //! | cut, abort, seal | `cut` |
+//! | what a sender logs at its cut | `log` |
 //! | fencing, record, close, handshake from the receiver's side | `receive` |
 //! | send, markers ahead of later messages, retransmission, handshake from the sender's side | `send` |
 //! | what one end of a channel remembers | `outgoing`, `incoming` |
@@ -17,6 +18,7 @@
 mod cut;
 mod error;
 mod incoming;
+mod log;
 mod outgoing;
 mod output;
 mod receive;
@@ -25,6 +27,8 @@ mod rules;
 mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     frame::{Frame, FrameBody, Marker},
@@ -52,6 +56,18 @@ pub enum ChannelOrdering {
     Fifo,
     /// Frames may be lost (and are retransmitted), repeated and reordered.
     Unordered,
+}
+
+/// Who puts the state of a channel, the messages under way at the cut, into a snapshot. All members of a cluster have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelState {
+    /// The receiver records what arrives between its cut and the marker. Takes until the marker has come through whatever is queued before it; holds exactly
+    /// what was under way.
+    #[default]
+    Marker,
+    /// The sender logs, at its cut, what isn't acknowledged. Takes no time; holds up to a window, of which what the receiver had received is skipped at a restore.
+    SenderLogged,
 }
 
 /// Who a participant is.
@@ -88,6 +104,9 @@ pub struct Participant {
     restored: ChannelCounters,
     /// The epochs that are cut and not sealed.
     recordings: BTreeMap<Epoch, Recording>,
+    channel_state: ChannelState,
+    /// The newest incarnation of each peer that was replaced.
+    replaced: BTreeMap<MemberId, Incarnation>,
     /// Epochs that were aborted before they were cut.
     aborted_ahead: BTreeSet<Epoch>,
     /// The senders whose channels brought something since the last acknowledgement.
@@ -117,12 +136,20 @@ impl Participant {
             incoming: BTreeMap::new(),
             restored: counters,
             recordings: BTreeMap::new(),
+            channel_state: ChannelState::default(),
+            replaced: BTreeMap::new(),
             aborted_ahead: BTreeSet::new(),
             acks_due: Vec::new(),
             newest_generation: identity.generation,
             outputs: VecDeque::new(),
             rules: Rules::default(),
         }
+    }
+
+    /// Another way than [`ChannelState::Marker`] for the state of channels. Part of the construction: call it before anything else.
+    #[must_use]
+    pub fn with_channel_state(self, channel_state: ChannelState) -> Self {
+        Self { channel_state, ..self }
     }
 
     /// For tests that have to show that they would notice.
@@ -155,6 +182,11 @@ impl Participant {
         self.outputs.push_back(Output::Transmit { to, frame });
     }
 
+    /// The peers that counters have to name: what was counted of their older incarnations is gone.
+    fn peers_replaced(&self) -> BTreeMap<MemberId, Incarnation> {
+        if self.rules.breaks(BrokenRule::ReplacedUnnamed) { BTreeMap::new() } else { self.replaced.clone() }
+    }
+
     /// Forgets the channels from and to older incarnations of a peer, and aborts what can't be sealed without them.
     fn replace_peer(&mut self, peer: MemberId, incarnation: Incarnation) {
         let newer_sender = self.incoming.get(&peer).is_some_and(|channel| channel.peer_incarnation < incarnation);
@@ -167,6 +199,7 @@ impl Participant {
             self.acks_due.retain(|&member| member != peer);
         }
         if newer_sender || newer_receiver {
+            self.replaced.insert(peer, incarnation);
             // Whatever was restored was meant for the incarnation that is gone.
             self.restored.sent.remove(&peer);
             self.restored.received.remove(&peer);

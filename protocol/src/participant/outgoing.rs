@@ -87,6 +87,13 @@ impl Outgoing {
         }
     }
 
+    /// What isn't acknowledged, in its order.
+    pub(super) fn retained(&self) -> Vec<(Seq, Bytes)> {
+        let first = self.sent + 1 - self.retained.len() as u64;
+        let payload = |slot: &Option<Message>| slot.as_ref().map(|message| message.payload.clone());
+        self.retained.iter().zip(first..).filter_map(|(slot, seq)| Some((Seq(seq), payload(slot)?))).collect()
+    }
+
     /// Numbers a message and retains it.
     pub(super) fn push(&mut self, epoch: Epoch, payload: Bytes) -> Seq {
         self.sent += 1;

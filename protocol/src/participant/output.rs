@@ -33,6 +33,17 @@ pub enum Output {
         /// The application's bytes.
         payload: Bytes,
     },
+    /// Keep these messages as the sender's half of the state of the channel me -> `to` in each of the epochs: at the cut they were sent and not seen
+    /// acknowledged. Comes right after the [`Output::Capture`] of the epochs, at most once a channel; only with
+    /// [`ChannelState::SenderLogged`](super::ChannelState::SenderLogged). The payloads are shared with the participant, not copied; the window bounds them.
+    Log {
+        /// The epochs that they are logged for, ascending, never empty.
+        epochs: Vec<Epoch>,
+        /// The channel's receiver.
+        to: MemberId,
+        /// Their numbers, ascending, and the application's bytes; never empty.
+        messages: Vec<(Seq, Bytes)>,
+    },
     /// Hand this message to the application. "Delivered" and "processed" have to be the same point.
     Deliver {
         /// The sender.
@@ -59,7 +70,7 @@ pub enum Output {
         /// The channel's receiver.
         to: MemberId,
     },
-    /// This member's part of the epoch is complete: all incoming channels are closed.
+    /// This member's part of the epoch is complete: all incoming channels are closed, or the outgoing ones are logged.
     Sealed {
         /// The epoch.
         epoch: Epoch,
@@ -104,6 +115,12 @@ pub struct SealedCounters {
     pub received: BTreeMap<MemberId, SeqRanges>,
     /// What was recorded on each incoming channel between the cut and its closing, and the bytes of its payloads.
     pub recorded: BTreeMap<MemberId, (SeqRanges, u64)>,
+    /// What was logged of each outgoing channel, at the cut.
+    /// What was logged of each outgoing channel, at the cut, and the bytes of its payloads.
+    pub logged: BTreeMap<MemberId, (SeqRanges, u64)>,
+    /// The incarnations that the counters speak of, for each peer of which something is logged or which was replaced in this member's life. (Of other peers
+    /// the counters themselves show whether both ends mean the same.)
+    pub peers: BTreeMap<MemberId, Incarnation>,
 }
 
 /// What an epoch still waits for on one incoming channel.

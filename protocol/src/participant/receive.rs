@@ -47,7 +47,7 @@ impl Participant {
             }
             FrameBody::Ack { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
-                self.cut_unless(BrokenRule::MarkerDoesNotCut, newest);
+                self.cut_with_acknowledgement(BrokenRule::AcknowledgementDoesNotCut, newest, from, &received);
                 self.take_acknowledgement(from, &received, markers_through);
                 Ok(())
             }
@@ -59,7 +59,7 @@ impl Participant {
             }
             FrameBody::Accept { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
-                self.cut_unless(BrokenRule::HandshakeDoesNotCut, newest);
+                self.cut_with_acknowledgement(BrokenRule::HandshakeDoesNotCut, newest, from, &received);
                 self.take_acknowledgement(from, &received, markers_through);
                 self.opened(from);
                 Ok(())
@@ -71,6 +71,14 @@ impl Participant {
         if !self.rules.breaks(broken) {
             self.cut(newest);
         }
+    }
+
+    /// Cuts before what is acknowledged is dropped: it may have been received behind the peer's cut.
+    fn cut_with_acknowledgement(&mut self, broken: BrokenRule, newest: Epoch, from: MemberId, received: &SeqRanges) {
+        if self.rules.breaks(BrokenRule::AcknowledgedBeforeCut) {
+            self.take_acknowledgement(from, received, Epoch(0));
+        }
+        self.cut_unless(broken, newest);
     }
 
     /// Emits one acknowledgement for each incoming channel on which something arrived since the last one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ids::{MemberId, Seq},
+    ids::{Incarnation, MemberId, Seq},
     invariant::{Inexact, check_channel},
     participant::{
         Missing, SealedCounters,
@@ -37,6 +37,8 @@ struct ChannelRecording {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Recording {
     sent: BTreeMap<MemberId, u64>,
+    /// The peers that were replaced before the cut.
+    replaced: BTreeMap<MemberId, Incarnation>,
     channels: BTreeMap<MemberId, ChannelRecording>,
     unclosed: usize,
 }
@@ -55,7 +57,11 @@ pub(super) enum Progress {
 impl Recording {
     /// Begins with the counters of the cut. `received` says of each incoming channel whether its sender has opened it: one that isn't open needs no marker, as
     /// its sender will have cut this epoch before it may use the channel.
-    pub(super) fn new(sent: BTreeMap<MemberId, u64>, received: impl Iterator<Item = (MemberId, SeqRanges, bool)>) -> Self {
+    pub(super) fn new(
+        sent: BTreeMap<MemberId, u64>,
+        replaced: BTreeMap<MemberId, Incarnation>,
+        received: impl Iterator<Item = (MemberId, SeqRanges, bool)>,
+    ) -> Self {
         let mut unclosed = 0;
         let channels = received
             .map(|(from, received, open)| {
@@ -64,7 +70,7 @@ impl Recording {
                 (from, ChannelRecording { phase, received, recorded: SeqRanges::new(), bytes: 0 })
             })
             .collect();
-        Self { sent, channels, unclosed }
+        Self { sent, replaced, channels, unclosed }
     }
 
     /// Whether all channels are closed.
@@ -153,7 +159,7 @@ impl Recording {
     }
 
     pub(super) fn into_counters(self) -> SealedCounters {
-        let mut counters = SealedCounters { sent: self.sent, ..SealedCounters::default() };
+        let mut counters = SealedCounters { sent: self.sent, peers: self.replaced, ..SealedCounters::default() };
         for (from, channel) in self.channels {
             if !channel.recorded.is_empty() {
                 counters.recorded.insert(from, (channel.recorded, channel.bytes));

@@ -11,8 +11,16 @@ pub enum BrokenRule {
     DeliverBeforeCut,
     /// Puts the marker behind the next message, and counts that one.
     MarkerBehindLaterMessage,
-    /// A marker or an acknowledgement is taken without cutting its epoch: only messages and handshakes cut.
+    /// A marker is taken without cutting its epoch.
     MarkerDoesNotCut,
+    /// An acknowledgement is taken without cutting its epoch.
+    AcknowledgementDoesNotCut,
+    /// Drops what a frame acknowledges first and cuts the frame's epoch afterwards.
+    AcknowledgedBeforeCut,
+    /// Doesn't say which incarnation of a replaced peer its counters speak of.
+    ReplacedUnnamed,
+    /// Doesn't log.
+    LogsNothing,
     /// The two frames of a handshake are taken without cutting their epoch.
     HandshakeDoesNotCut,
     /// Takes a begin, or a frame, of an epoch that was passed for its own.
@@ -61,10 +69,14 @@ pub enum BrokenRule {
 
 impl BrokenRule {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::DeliverBeforeCut,
         Self::MarkerBehindLaterMessage,
         Self::MarkerDoesNotCut,
+        Self::AcknowledgementDoesNotCut,
+        Self::AcknowledgedBeforeCut,
+        Self::ReplacedUnnamed,
+        Self::LogsNothing,
         Self::HandshakeDoesNotCut,
         Self::EpochGoesBack,
         Self::LeapForgetsOlder,

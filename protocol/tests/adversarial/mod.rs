@@ -5,10 +5,12 @@
 //! | several epochs, aborts, late markers | [`cutting`] |
 //! | handshakes at the worst moment | [`opening`] |
 //! | what is refused, and that it changes nothing | [`refusing`] |
+//! | parts that are complete at the cut | [`logging`] |
 //! | that nothing grows without bound | [`bounds`] |
 
 mod bounds;
 mod cutting;
+mod logging;
 mod opening;
 mod refusing;
 
@@ -57,6 +59,9 @@ fn short(output: &Output) -> String {
     match output {
         Output::Capture { first, last } => format!("capture {first}..={last}"),
         Output::Record { epochs, seq, .. } => format!("record {seq} for {}", list(epochs)),
+        Output::Log { epochs, messages, .. } => {
+            format!("log {} for {}", messages.iter().map(|(seq, _)| seq.to_string()).collect::<Vec<_>>().join(","), list(epochs))
+        }
         Output::Deliver { seq, .. } => format!("deliver {seq}"),
         Output::Transmit { frame, .. } => match &frame.body {
             FrameBody::Data { seq, .. } => format!("data {seq}"),

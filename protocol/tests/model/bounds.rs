@@ -7,6 +7,7 @@ use std::{
 
 use stillframe_protocol::{
     ChannelOrdering::{self, Fifo, Unordered},
+    ChannelState,
     participant::BrokenRule,
 };
 
@@ -50,6 +51,7 @@ pub struct Bounds {
     pub restores: u8,
     /// Whether the last member has a new incarnation after a restore.
     pub restore_replaces: bool,
+    pub channel_state: ChannelState,
     /// What some state has to be.
     pub reaches: &'static [Sight],
     pub broken: Option<BrokenRule>,
@@ -79,6 +81,7 @@ pub enum Sight {
     CommittedWithNewIncarnation,
     Reinjected,
     CommittedAfterRestore,
+    Logged,
 }
 
 /// What was seen in a run. It isn't part of the states, so that having seen something makes no state new.
@@ -129,6 +132,7 @@ impl Bounds {
             crashes: 0,
             restores: 0,
             restore_replaces: false,
+            channel_state: ChannelState::Marker,
             reaches,
             broken: None,
         }
@@ -174,10 +178,15 @@ pub enum Named {
     CrashUnordered,
     Restore,
     RestoreUnordered,
+    Logged,
+    LoggedBreaks,
+    LoggedUnordered,
+    LoggedCrash,
+    LoggedRestore,
 }
 
 impl Named {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::Fifo,
         Self::FifoIntoOne,
         Self::FifoBreaks,
@@ -191,6 +200,11 @@ impl Named {
         Self::CrashUnordered,
         Self::Restore,
         Self::RestoreUnordered,
+        Self::Logged,
+        Self::LoggedBreaks,
+        Self::LoggedUnordered,
+        Self::LoggedCrash,
+        Self::LoggedRestore,
     ];
 
     /// The bounds of a model.
@@ -320,16 +334,81 @@ impl Named {
                     &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
                 )
             },
+            Self::Logged => Bounds {
+                channel_state: ChannelState::SenderLogged,
+                acknowledges: true,
+                epochs: 2,
+                messages: depth.of(1, 2),
+                ..Bounds::new(
+                    "sender-logged, fifo, concurrent epochs",
+                    2,
+                    pair(Fifo),
+                    &[Logged, Leapt, Committed, CommittedInFlight, CutByAcknowledgement],
+                )
+            },
+            Self::LoggedBreaks => Bounds {
+                channel_state: ChannelState::SenderLogged,
+                acknowledges: true,
+                disconnects: 1,
+                messages: 2,
+                ..Bounds::new(
+                    "sender-logged, fifo, connections break",
+                    2,
+                    depth.of(vec![Channel { from: 0, to: 1, ordering: Fifo }], pair(Fifo)),
+                    &[Logged, CommittedInFlight, CutByAcknowledgement, CutByHandshake],
+                )
+            },
+            Self::LoggedUnordered => Bounds {
+                channel_state: ChannelState::SenderLogged,
+                acknowledges: true,
+                retransmissions: 1,
+                datagrams_stay: true,
+                messages: 2,
+                ..Bounds::new(
+                    "sender-logged, unordered",
+                    2,
+                    depth.of(vec![Channel { from: 0, to: 1, ordering: Unordered }], pair(Unordered)),
+                    &[Logged, CommittedInFlight, CutByMessage, CutByAcknowledgement],
+                )
+            },
+            Self::LoggedCrash => Bounds {
+                channel_state: ChannelState::SenderLogged,
+                acknowledges: true,
+                crashes: 1,
+                messages: depth.of(1, 2),
+                ..Bounds::new(
+                    "sender-logged, a new incarnation",
+                    2,
+                    depth.of(vec![Channel { from: 0, to: 1, ordering: Fifo }], pair(Fifo)),
+                    &[Logged, OldIncarnationFenced, RejectedForOldIncarnation, CommittedWithNewIncarnation],
+                )
+            },
+            Self::LoggedRestore => Bounds {
+                channel_state: ChannelState::SenderLogged,
+                acknowledges: true,
+                restores: 1,
+                epochs: 2,
+                messages: 2,
+                ..Bounds::new(
+                    "sender-logged, a restore",
+                    2,
+                    vec![Channel { from: 0, to: 1, ordering: depth.of(Fifo, Unordered) }],
+                    &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
+                )
+            },
         }
     }
 
     /// The models that catch a broken rule.
     pub fn catching(rule: BrokenRule) -> &'static [Self] {
         match rule {
-            BrokenRule::DeliverBeforeCut => &[Self::Unordered],
+            BrokenRule::DeliverBeforeCut => &[Self::Unordered, Self::LoggedUnordered],
             BrokenRule::MarkerBehindLaterMessage => &[Self::Fifo],
             BrokenRule::MarkerDoesNotCut => &[Self::Fifo],
-            BrokenRule::HandshakeDoesNotCut => &[Self::Opening],
+            BrokenRule::AcknowledgementDoesNotCut | BrokenRule::AcknowledgedBeforeCut => &[Self::Logged, Self::LoggedUnordered],
+            BrokenRule::ReplacedUnnamed => &[Self::LoggedCrash],
+            BrokenRule::LogsNothing => &[Self::Logged, Self::LoggedUnordered],
+            BrokenRule::HandshakeDoesNotCut => &[Self::Opening, Self::LoggedBreaks],
             BrokenRule::EpochGoesBack => &[Self::Epochs],
             BrokenRule::LeapForgetsOlder => &[Self::Epochs],
             BrokenRule::RetransmissionTakesNewEpoch => &[Self::UnorderedEnds, Self::Unordered],

@@ -2,7 +2,11 @@
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::{actions::Cluster, bounds::Bounds, promises::missing_at_rest};
+use super::{
+    actions::Cluster,
+    bounds::{Bounds, Depth},
+    promises::missing_at_rest,
+};
 
 /// What a run found.
 #[derive(Debug)]
@@ -19,13 +23,20 @@ pub struct Report {
     pub unreached: Vec<&'static str>,
 }
 
-/// Checks a model: all of its states, or until a promise is broken if it has a broken rule.
-pub fn check(bounds: Bounds) -> Report {
+/// Checks a model: all of its states, or until a promise is broken if it has a broken rule. Small models breadth first, which gives the shortest way to what is
+/// wrong; deep ones depth first, which holds one path in memory instead of a whole front.
+pub fn check(bounds: Bounds, depth: Depth) -> Report {
     let name = bounds.name;
     let mutant = bounds.broken.is_some();
     let builder = Cluster { bounds, seen: Default::default() }.checker();
     let builder = if mutant { builder.finish_when(HasDiscoveries::AnyFailures) } else { builder };
-    let checker = builder.spawn_bfs().join();
+    match depth {
+        Depth::Small => report(name, &builder.spawn_bfs().join()),
+        Depth::Deep => report(name, &builder.spawn_dfs().join()),
+    }
+}
+
+fn report(name: &'static str, checker: &impl Checker<Cluster>) -> Report {
     let (mut broken, mut reached) = (Vec::new(), Vec::new());
     for (property, path) in checker.discoveries() {
         let state = path.last_state();

@@ -11,7 +11,7 @@ use super::{
     actions::Cluster,
     bounds::Sight,
     network::Network,
-    state::{Captured, Left, Phase, Promise, Snapshot, State, Wrong},
+    state::{Captured, Left, Phase, Promise, Snapshot, State, Wrong, newest},
 };
 
 fn name(member: usize) -> MemberName {
@@ -127,11 +127,8 @@ impl Cluster {
                 PartCounters::from_sealed(name(member), snapshot.view[member], snapshot.generation, counters, name_of)
             })
             .collect();
-        let stale = |captured: &Captured| {
-            let sent = captured.sent.iter().map(|(&peer, sent)| (peer, sent.0));
-            let mut all = sent.chain(captured.received.iter().map(|(&peer, received)| (peer, received.0)));
-            all.any(|(peer, incarnation)| snapshot.view[peer] != incarnation)
-        };
+        // Whether a member had met another incarnation than the view's.
+        let stale = |captured: &Captured| newest(&captured.sent).iter().any(|(&peer, sent)| snapshot.view[peer] != sent.0);
         let certified = match verify(snapshot.generation, &view, &parts) {
             Ok(certified) => certified,
             Err(_) if snapshot.parts.values().any(|(_, captured)| stale(captured)) => {
@@ -144,10 +141,12 @@ impl Cluster {
         let none = SeqRanges::new();
         for (&to, (_, receiver)) in &snapshot.parts {
             for (&from, (_, sender)) in &snapshot.parts {
-                let sent = sender.sent.get(&to).map_or(0, |sent| sent.1);
-                let received = receiver.received.get(&from).map_or(&none, |received| &received.1);
-                let recorded = receiver.recorded.get(&from).unwrap_or(&none);
-                let inexact = check_channel(sent, received, recorded);
+                let (sender_is, receiver_is) = ((from, snapshot.view[from]), (to, snapshot.view[to]));
+                let sent = sender.sent.get(&receiver_is).copied().unwrap_or(0);
+                let received = receiver.received.get(&sender_is).unwrap_or(&none);
+                let logged = sender.logged.get(&receiver_is).unwrap_or(&none);
+                let recorded = receiver.recorded.get(&sender_is).unwrap_or(&none).union(&logged.minus(received));
+                let inexact = check_channel(sent, received, &recorded);
                 if !inexact.is_empty() {
                     return Err(Promise::Exact.broken(format!("p{from} -> p{to}: {inexact:?}")));
                 }
@@ -194,16 +193,24 @@ impl Cluster {
         {
             *last = last.next();
         }
-        let parts = &state.snapshots[&epoch].parts;
+        let Snapshot { parts, view, .. } = &state.snapshots[&epoch];
+        let none = SeqRanges::new();
         let restored = |member: usize| {
-            let mut seen = parts[&member].1.clone();
-            for (from, recorded) in std::mem::take(&mut seen.recorded) {
-                self.seen.note(Sight::Reinjected);
-                let received = seen.received.entry(from).or_default();
-                received.1 = received.1.union(&recorded);
+            let (captured, mut seen) = (&parts[&member].1, Captured::default());
+            for (peer, &incarnation) in state.incarnations.iter().enumerate() {
+                let (then, now) = ((peer, view[peer]), (peer, incarnation));
+                if let Some(&sent) = captured.sent.get(&then) {
+                    seen.sent.insert(now, sent);
+                }
+                if let Some(received) = captured.received.get(&then) {
+                    let logged = parts[&peer].1.logged.get(&(member, view[member])).unwrap_or(&none);
+                    let in_flight = captured.recorded.get(&then).unwrap_or(&none).union(&logged.minus(received));
+                    if !in_flight.is_empty() {
+                        self.seen.note(Sight::Reinjected);
+                    }
+                    seen.received.insert(now, received.union(&in_flight));
+                }
             }
-            seen.sent.iter_mut().for_each(|(&peer, sent)| sent.0 = state.incarnations[peer]);
-            seen.received.iter_mut().for_each(|(&peer, received)| received.0 = state.incarnations[peer]);
             (member, (state.newest, seen))
         };
         state.restoring = Arc::new((0..self.bounds.members).map(restored).collect());

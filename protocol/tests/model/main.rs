@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             continue;
         }
         let begun = Instant::now();
-        let report = check(bounds);
+        let report = check(bounds, depth);
         let took = begun.elapsed().as_secs_f64();
         println!("{:<52} {:>10} {:>10} {:>6} {took:>7.1}s", report.name, report.states, report.unique, report.depth);
         let _ = std::io::stdout().flush();

@@ -11,7 +11,7 @@ use stillframe_protocol::{
 use super::{
     actions::Cluster,
     bounds::Sight,
-    state::{Captured, Member, Phase, Promise, Snapshot, State, Wrong},
+    state::{Captured, Member, Phase, Promise, Snapshot, State, Wrong, newest},
 };
 
 /// The number of a member in frames.
@@ -29,12 +29,8 @@ fn payload(from: Identity, to: usize, to_incarnation: Incarnation, seq: u64) -> 
 impl Member {
     /// Becomes acquainted with an incarnation of a peer. What was exchanged with an older one was another channel's.
     fn meet(&mut self, peer: usize, incarnation: Incarnation) {
-        if self.seen.sent.get(&peer).is_none_or(|known| known.0 < incarnation) {
-            self.seen.sent.insert(peer, (incarnation, 0));
-        }
-        if self.seen.received.get(&peer).is_none_or(|known| known.0 < incarnation) {
-            self.seen.received.insert(peer, (incarnation, SeqRanges::new()));
-        }
+        self.seen.sent.entry((peer, incarnation)).or_default();
+        self.seen.received.entry((peer, incarnation)).or_default();
     }
 }
 
@@ -50,10 +46,10 @@ impl Cluster {
     ) -> Member {
         let identity = Identity { member: id(member), incarnation, generation };
         let counters = stillframe_protocol::ChannelCounters {
-            sent: seen.sent.iter().map(|(&to, &(_, sent))| (id(to), sent)).collect(),
-            received: seen.received.iter().map(|(&from, (_, received))| (id(from), received.clone())).collect(),
+            sent: seen.sent.iter().map(|(&(to, _), &sent)| (id(to), sent)).collect(),
+            received: seen.received.iter().map(|(&(from, _), received)| (id(from), received.clone())).collect(),
         };
-        let mut participant = Participant::restored(identity, base, counters);
+        let mut participant = Participant::restored(identity, base, counters).with_channel_state(self.bounds.channel_state);
         if let Some(rule) = self.bounds.broken {
             participant = participant.with_broken_rule(rule);
         }
@@ -89,13 +85,13 @@ impl Cluster {
     pub fn send(&self, state: &mut State, channel: usize) -> Result<(), Wrong> {
         let ends = self.bounds.channels[channel];
         let process = Arc::make_mut(&mut state.members[ends.from]);
-        let Some(&(incarnation, sent)) = process.seen.sent.get(&ends.to) else { return Ok(()) };
+        let Some((incarnation, &sent)) = newest(&process.seen.sent).remove(&ends.to) else { return Ok(()) };
         let payload = payload(process.participant.identity(), ends.to, incarnation, sent + 1);
         let Ok(seq) = process.participant.send(id(ends.to), payload) else { return Ok(()) };
         if seq.0 != sent + 1 {
             return Err(Promise::Delivery.broken(format!("{ends}: number {seq} for message {}", sent + 1)));
         }
-        process.seen.sent.insert(ends.to, (incarnation, seq.0));
+        process.seen.sent.insert((ends.to, incarnation), seq.0);
         state.left.messages[channel] -= 1;
         self.drain(state, ends.from)
     }
@@ -202,15 +198,20 @@ impl Cluster {
                 }
                 Output::Record { epochs, from, seq, .. } => {
                     self.seen.note(Sight::Recorded);
+                    let peer = newest(&process.seen.received).get(&(from.0 as usize)).map(|peer| (from.0 as usize, peer.0));
                     for epoch in epochs {
                         let recorded = process
                             .captured
                             .get_mut(&epoch)
-                            .map(|captured| captured.recorded.entry(from.0 as usize).or_default().insert(seq));
+                            .and_then(|captured| Some(captured.recorded.entry(peer?).or_default().insert(seq)));
                         if recorded != Some(true) {
                             return Err(Promise::Part.broken(format!("{member} records {seq} for {epoch}: {recorded:?}")));
                         }
                     }
+                }
+                Output::Log { epochs, to, messages } => {
+                    self.seen.note(Sight::Logged);
+                    self.logged(process, &epochs, to, &messages)?;
                 }
                 Output::Deliver { from, seq, payload } => self.delivered(process, from, seq, &payload)?,
                 Output::Transmit { frame, .. } => {
@@ -266,10 +267,12 @@ impl Cluster {
         let Identity { member: me, incarnation, generation } = process.participant.identity();
         let (sender, receiver) = (from.0 as usize, me.0 as usize);
         let ends = self.bounds.channels.iter().find(|channel| (channel.from, channel.to) == (sender, receiver));
-        let (Some(ends), Some((peer, received))) = (ends, process.seen.received.get_mut(&sender)) else {
+        let peer = newest(&process.seen.received).get(&sender).map(|peer| peer.0);
+        let (Some(ends), Some(peer)) = (ends, peer) else {
             return Err(Promise::Delivery.broken(format!("{from} -> {me}: {seq} came on a channel that isn't open")));
         };
-        let sent = payload(Identity { member: from, incarnation: *peer, generation }, receiver, incarnation, seq.0);
+        let received = process.seen.received.entry((sender, peer)).or_default();
+        let sent = payload(Identity { member: from, incarnation: peer, generation }, receiver, incarnation, seq.0);
         if *found != sent {
             return Err(Promise::Delivery.broken(format!("{ends}: {found:?} came as {seq}: expected {sent:?}")));
         }
@@ -282,23 +285,44 @@ impl Cluster {
         Ok(())
     }
 
+    /// What is logged was sent, and is what was sent.
+    fn logged(&self, process: &mut Member, epochs: &[Epoch], to: MemberId, messages: &[(Seq, Bytes)]) -> Result<(), Wrong> {
+        let (identity, receiver) = (process.participant.identity(), to.0 as usize);
+        for epoch in epochs {
+            let Some(captured) = process.captured.get_mut(epoch) else {
+                return Err(Promise::Part.broken(format!("{identity:?} logs for {epoch}, which it didn't capture")));
+            };
+            let Some(incarnation) = newest(&captured.sent).get(&receiver).map(|peer| peer.0) else {
+                return Err(Promise::Part.broken(format!("{identity:?} logs for {to}, to which it sent nothing")));
+            };
+            let logged = captured.logged.entry((receiver, incarnation)).or_default();
+            for (seq, found) in messages {
+                let sent = payload(identity, receiver, incarnation, seq.0);
+                if *found != sent || !logged.insert(*seq) {
+                    return Err(Promise::Part.broken(format!("{identity:?} logs {found:?} as {seq} to {to}: expected {sent:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A part says what the application saw.
     fn sealed(&self, state: &mut State, member: usize, epoch: Epoch, counters: SealedCounters) -> Result<(), Wrong> {
         let process = Arc::make_mut(&mut state.members[member]);
         let Some(captured) = process.captured.remove(&epoch) else {
             return Err(Promise::Part.broken(format!("{member} sealed {epoch}, which it didn't capture")));
         };
+        // It counts the channels with the newest incarnation of each peer.
         let sent: BTreeMap<_, _> =
-            captured.sent.iter().filter(|(_, sent)| sent.1 > 0).map(|(&to, sent)| (id(to), sent.1)).collect();
-        let received: BTreeMap<_, _> = captured
-            .received
-            .iter()
-            .filter(|(_, received)| !received.1.is_empty())
-            .map(|(&from, received)| (id(from), received.1.clone()))
-            .collect();
-        let recorded: BTreeMap<_, _> = captured.recorded.iter().map(|(&from, recorded)| (id(from), recorded.clone())).collect();
+            newest(&captured.sent).iter().filter(|(_, sent)| *sent.1 > 0).map(|(&to, sent)| (id(to), *sent.1)).collect();
+        let ranges = |sets| -> BTreeMap<MemberId, SeqRanges> {
+            let sets = newest(sets).into_iter().filter(|(_, (_, set))| !SeqRanges::is_empty(set));
+            sets.map(|(peer, (_, set))| (id(peer), set.clone())).collect()
+        };
+        let (received, recorded, logged) = (ranges(&captured.received), ranges(&captured.recorded), ranges(&captured.logged));
         let reported: BTreeMap<_, _> = counters.recorded.iter().map(|(&from, (ranges, _))| (from, ranges.clone())).collect();
-        if (&counters.sent, &counters.received, &reported) != (&sent, &received, &recorded) {
+        let logs: BTreeMap<_, _> = counters.logged.iter().map(|(&to, (ranges, _))| (to, ranges.clone())).collect();
+        if (&counters.sent, &counters.received, &reported, &logs) != (&sent, &received, &recorded, &logged) {
             return Err(Promise::Part.broken(format!("{member} reports {counters:?} for {captured:?}")));
         }
         if process.captured.keys().next().is_some_and(|&older| older < epoch) {

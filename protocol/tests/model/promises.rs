@@ -49,8 +49,9 @@ pub fn missing_at_rest(cluster: &Cluster, state: &State) -> Option<String> {
         return None;
     }
     for ends in &bounds.channels {
-        let sent = state.members[ends.from].seen.sent.get(&ends.to).map_or(0, |sent| sent.1);
-        let received = state.members[ends.to].seen.received.get(&ends.from).map_or(0, |received| received.1.len());
+        let (from, to) = ((ends.from, state.incarnations[ends.from]), (ends.to, state.incarnations[ends.to]));
+        let sent = state.members[ends.from].seen.sent.get(&to).copied().unwrap_or(0);
+        let received = state.members[ends.to].seen.received.get(&from).map_or(0, |received| received.len());
         if sent != received {
             return Some(format!("{ends}: {received} of {sent} arrived"));
         }
@@ -105,4 +106,5 @@ sights! {
     CommittedWithNewIncarnation: "a snapshot with a new incarnation is committed",
     Reinjected: "a snapshot with messages in flight is restored",
     CommittedAfterRestore: "a snapshot is committed after a restore",
+    Logged: "a message is logged",
 }

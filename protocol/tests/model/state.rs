@@ -55,13 +55,23 @@ pub struct Member {
     pub holds: bool,
 }
 
-/// What an application saw, by peer, with the incarnation of the peer.
+/// An incarnation of a member.
+pub type Peer = (usize, Incarnation);
+
+/// What an application saw, by peer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Captured {
-    pub sent: BTreeMap<usize, (Incarnation, u64)>,
-    pub received: BTreeMap<usize, (Incarnation, SeqRanges)>,
+    pub sent: BTreeMap<Peer, u64>,
+    pub received: BTreeMap<Peer, SeqRanges>,
     /// Since the cut.
-    pub recorded: BTreeMap<usize, SeqRanges>,
+    pub recorded: BTreeMap<Peer, SeqRanges>,
+    /// At the cut.
+    pub logged: BTreeMap<Peer, SeqRanges>,
+}
+
+/// What is said of the newest incarnation of each peer.
+pub fn newest<T>(of: &BTreeMap<Peer, T>) -> BTreeMap<usize, (Incarnation, &T)> {
+    of.iter().map(|(&(peer, incarnation), value)| (peer, (incarnation, value))).collect()
 }
 
 /// A snapshot that the coordinator allocated.

@@ -8,7 +8,7 @@ use super::{
 };
 
 fn holds(model: Named) {
-    let report = check(model.bounds(Depth::Small));
+    let report = check(model.bounds(Depth::Small), Depth::Small);
     println!("{}: {} states, {} of them different, {} deep", report.name, report.states, report.unique, report.depth);
     assert!(report.broken.is_empty(), "{}: {}", report.name, report.broken.join("\n"));
     assert!(report.unreached.is_empty(), "{} doesn't reach: {:?}", report.name, report.unreached);
@@ -39,6 +39,11 @@ models! {
     a_new_incarnation_begins_anew_over_datagrams: CrashUnordered,
     a_restore_loses_and_repeats_nothing_over_fifo: Restore,
     a_restore_loses_and_repeats_nothing_over_datagrams: RestoreUnordered,
+    every_sender_logged_cut_is_exact: Logged,
+    every_sender_logged_cut_is_exact_though_connections_break: LoggedBreaks,
+    every_sender_logged_cut_over_datagrams_is_exact: LoggedUnordered,
+    what_was_logged_for_an_old_incarnation_is_not_taken_for_the_new_one: LoggedCrash,
+    a_restore_delivers_what_was_logged_and_not_received: LoggedRestore,
 }
 
 #[test]
@@ -46,7 +51,7 @@ fn each_broken_rule_is_caught_by_its_models() {
     let mut missed = Vec::new();
     for rule in BrokenRule::ALL {
         for &model in Named::catching(rule) {
-            let report = check(model.bounds(Depth::Small).without(rule));
+            let report = check(model.bounds(Depth::Small).without(rule), Depth::Small);
             match report.broken.first() {
                 Some(why) => println!(
                     "{rule:?} is caught by `{}` after {} states: {}",

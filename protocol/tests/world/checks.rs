@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stillframe_protocol::{Epoch, Frame, FrameBody, MemberId, MemberName, PartCounters, SealedCounters, ViewMember, verify};
+use stillframe_protocol::{
+    ChannelState, Epoch, Frame, FrameBody, MemberId, MemberName, PartCounters, SealedCounters, ViewMember, verify,
+};
 
 use super::{
     Channel, Checked, ensure,
@@ -43,7 +45,7 @@ impl World<'_> {
             ensure!(marker.sent == sent, "{from} -> {to}: {marker:?}, but {sent} were sent");
             sender.marked.insert((to, marker.epoch));
         }
-        if matches!(frame.body, FrameBody::Data { .. }) {
+        if matches!(frame.body, FrameBody::Data { .. }) && self.plan.channel_state == ChannelState::Marker {
             let opened_in = *sender.opened_in.get(&to).ok_or("data before the open")?;
             let ahead =
                 sender.marked.contains(&(to, frame.epoch)) || frame.epoch <= opened_in || sender.aborted.contains(&frame.epoch);
@@ -79,6 +81,13 @@ impl World<'_> {
         ensure!(counters.sent == sent, "{member} reports {:?} sent, but {sent:?} were", counters.sent);
         ensure!(counters.received == received, "{member} reports {:?} received, but {received:?} were", counters.received);
         ensure!(counters.recorded == recorded, "{member} reports {:?} recorded, but {recorded:?} were", counters.recorded);
+        let logged: BTreeMap<_, _> = counters.logged.iter().map(|(to, log)| (to.0 as usize, log.0.clone())).collect();
+        let mut logs: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+        captured.logged.keys().for_each(|&(to, seq)| {
+            logs.entry(to).or_default().insert(seq);
+        });
+        let logs: BTreeMap<_, _> = logs.iter().map(|(&to, seqs)| (to, ranges(seqs))).collect();
+        ensure!(logged == logs, "{member} reports {logged:?} logged, but {logs:?} were");
         let part = (counters, captured.clone());
         let generation = process.generation();
         let Some(snapshot) = self.snapshots.get_mut(&epoch).filter(|snapshot| !snapshot.ended) else { return Ok(()) };
@@ -110,7 +119,14 @@ impl World<'_> {
             verify(snapshot.generation, &view, &parts).map_err(|violations| format!("epoch {epoch}: {violations:?}"))?;
         let states = snapshot.parts.values().map(|(_, captured)| captured);
         let in_states: u64 = states.clone().map(|captured| captured.tokens).sum();
-        let in_flight: u64 = states.clone().flat_map(|captured| captured.recorded.values()).map(|message| message.tokens).sum();
+        let mut under_way: BTreeMap<(usize, usize, u64), Message> = BTreeMap::new();
+        for (&to, (_, receiver)) in &snapshot.parts {
+            under_way.extend(receiver.recorded.iter().map(|(&(from, seq), &message)| ((from, to, seq), message)));
+            for (&from, (_, sender)) in &snapshot.parts {
+                under_way.extend(sender.in_flight_to(to, from, receiver).map(|(seq, message)| ((from, to, seq), message)));
+            }
+        }
+        let in_flight: u64 = under_way.values().map(|message| message.tokens).sum();
         let expected = TOKENS * snapshot.view.len() as u64;
         ensure!(in_states + in_flight == expected, "epoch {epoch}: {in_states} + {in_flight} tokens of {expected}");
         // The messages themselves, not only their number: what each sender had sent is in exactly one of the states.
@@ -120,13 +136,13 @@ impl World<'_> {
                 for (n, message) in sent.iter().enumerate() {
                     let seq = n as u64 + 1;
                     let received = receiver.received.get(&from).is_some_and(|seqs| seqs.contains(&seq));
-                    let recorded = receiver.recorded.get(&(from, seq));
+                    let recorded = under_way.get(&(from, to, seq));
                     ensure!(recorded.is_none_or(|recorded| recorded == message), "{from} -> {to}: {seq} was recorded as another");
                     ensure!(received != recorded.is_some(), "{from} -> {to}: message {seq} is in both states, or in none");
                 }
             }
         }
-        let count = states.map(|captured| captured.recorded.len() as u64).sum::<u64>();
+        let count = under_way.len() as u64;
         ensure!(certified.messages_in_flight() == count, "{certified:?}, but {count} messages are in flight");
         self.reached.committed += 1;
         self.committed.push(epoch);

@@ -1,7 +1,7 @@
 //! What happens in a run: drawn by proptest (which shrinks it) or made from a seed (which repeats it).
 
 use proptest::prelude::*;
-use stillframe_protocol::ChannelOrdering;
+use stillframe_protocol::{ChannelOrdering, ChannelState};
 
 /// A channel of the topology.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     /// How many are there from the beginning, at least 2.
     pub(crate) first: usize,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) channel_state: ChannelState,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -45,6 +46,11 @@ impl Plan {
         let draws = (2usize..=6, any::<u8>(), proptest::collection::vec(any::<u8>(), 30));
         (draws, proptest::collection::vec(step, 1..=steps))
             .prop_map(move |((members, first, edges), steps)| Self::new(orderings, members, first, &edges, steps))
+    }
+
+    /// The same with channels whose senders log.
+    pub(crate) fn sender_logged(self) -> Self {
+        Self { channel_state: ChannelState::SenderLogged, ..self }
     }
 
     /// The plan of a seed.
@@ -84,6 +90,6 @@ impl Plan {
                 Channel { from, to, ordering }
             })
             .collect();
-        Self { members, first, channels, steps }
+        Self { members, first, channels, channel_state: ChannelState::Marker, steps }
     }
 }

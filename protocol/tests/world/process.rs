@@ -35,6 +35,17 @@ pub(super) struct Captured {
     pub(super) received: BTreeMap<usize, BTreeSet<u64>>,
     /// Since the cut, by sender and number.
     pub(super) recorded: BTreeMap<(usize, u64), Message>,
+    /// At the cut, by receiver and number.
+    pub(super) logged: BTreeMap<(usize, u64), Message>,
+}
+
+impl Captured {
+    /// What was logged for a member that hadn't received it at its cut.
+    pub(super) fn in_flight_to(&self, to: usize, from: usize, receiver: &Self) -> impl Iterator<Item = (u64, Message)> {
+        let received = receiver.received.get(&from);
+        let logged = self.logged.range((to, 0)..=(to, u64::MAX)).map(|(&(_, seq), &message)| (seq, message));
+        logged.filter(move |(seq, _)| received.is_none_or(|received| !received.contains(seq)))
+    }
 }
 
 /// One member.
@@ -70,7 +81,7 @@ pub(super) enum Word {
 impl Process {
     pub(super) fn new(member: usize, incarnation: Incarnation, generation: Generation, base: Epoch, from: Captured) -> Self {
         let identity = Identity { member: MemberId(member as u32), incarnation, generation };
-        let Captured { mut tokens, sent, mut received, recorded } = from;
+        let Captured { mut tokens, sent, mut received, recorded, logged: _ } = from;
         for (&(from, seq), message) in &recorded {
             tokens += message.tokens;
             received.entry(from).or_default().insert(seq);

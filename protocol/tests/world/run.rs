@@ -22,6 +22,7 @@ pub(crate) struct Reached {
     pub(crate) committed: u64,
     pub(crate) aborted: u64,
     pub(crate) recorded: u64,
+    pub(crate) logged: u64,
     pub(crate) restores: u64,
     pub(crate) fenced: u64,
     pub(crate) newer_generation: u64,
@@ -86,6 +87,7 @@ pub(crate) fn run(plan: &Plan, broken: Option<BrokenRule>) -> Result<Reached, St
 impl World<'_> {
     fn start(&mut self, member: usize, base: Epoch, from: Captured) {
         let mut process = Process::new(member, self.incarnations[member], self.generation, base, from);
+        process.participant = process.participant.with_channel_state(self.plan.channel_state);
         if let Some(rule) = self.broken {
             process.participant = process.participant.with_broken_rule(rule);
         }
@@ -266,7 +268,12 @@ impl World<'_> {
                 self.incarnations[member] = self.incarnations[member].next();
             }
             let fresh = || Captured { tokens: TOKENS, ..Captured::default() };
-            let part = self.snapshots[&epoch].parts.get(&member).map_or_else(fresh, |(_, captured)| captured.clone());
+            let parts = &self.snapshots[&epoch].parts;
+            let mut part = parts.get(&member).map_or_else(fresh, |(_, captured)| captured.clone());
+            for (&from, (_, sender)) in parts {
+                let rest: Vec<_> = sender.in_flight_to(member, from, &part).collect();
+                part.recorded.extend(rest.into_iter().map(|(seq, message)| ((from, seq), message)));
+            }
             self.restoring.insert(member, (self.newest_epoch, part));
         }
     }
@@ -329,6 +336,7 @@ impl World<'_> {
                         sent: process.sent.clone(),
                         received: process.received.clone(),
                         recorded: BTreeMap::new(),
+                        logged: BTreeMap::new(),
                     };
                     for epoch in (first.0..=last.0).map(Epoch).filter(|epoch| !process.aborted.contains(epoch)) {
                         ensure!(process.captured.insert(epoch, now.clone()).is_none(), "{member} captured {epoch} twice");
@@ -343,6 +351,17 @@ impl World<'_> {
                     }
                     recorded = Some((epochs, from, seq.0));
                     self.reached.recorded += 1;
+                }
+                Output::Log { epochs, to, messages } => {
+                    ensure!(!epochs.is_empty() && !messages.is_empty(), "{member} logs nothing, or for nothing");
+                    self.reached.logged += messages.len() as u64;
+                    for epoch in &epochs {
+                        let captured = process.captured.get_mut(epoch).ok_or(format!("{member} logs for {epoch}, not cut"))?;
+                        for (seq, payload) in &messages {
+                            let twice = captured.logged.insert((to.0 as usize, seq.0), Message::decode(payload));
+                            ensure!(twice.is_none(), "{member} logged {to} {seq} twice for {epoch}");
+                        }
+                    }
                 }
                 Output::Deliver { from, seq, payload } => {
                     if let Some((_, record_from, record_seq)) = recorded.take() {

@@ -168,6 +168,7 @@ pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
         | Violation::Incarnation { member, .. }
         | Violation::NoPart { member }
         | Violation::View { member } => Some(member.clone()),
+        Violation::Peer { peer, .. } => Some(peer.clone()),
         Violation::OutsideView { outside, .. } => Some(outside.clone()),
         Violation::DuplicateEntry { .. } => None,
     });
@@ -179,6 +180,7 @@ pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
         | Violation::OutsideView { from, to, .. } => Some(Channel { from: from.clone(), to: to.clone() }),
         Violation::Generation { .. }
         | Violation::Incarnation { .. }
+        | Violation::Peer { .. }
         | Violation::NoPart { .. }
         | Violation::View { .. }
         | Violation::DuplicateEntry { .. } => None,
@@ -190,6 +192,7 @@ pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
         | Violation::NotSent { .. }
         | Violation::Generation { .. }
         | Violation::Incarnation { .. }
+        | Violation::Peer { .. }
         | Violation::NoPart { .. }
         | Violation::View { .. }
         | Violation::OutsideView { .. }

@@ -135,6 +135,7 @@ mod tests {
             };
             let counters = |part: Part| PartCounters {
                 member: part.member, incarnation: part.incarnation, generation: Generation(1), sent: part.sent, received: part.received, recorded: part.recorded,
+                logged: Vec::new(), peers: Vec::new(),
             };
             let verify = |parts: Vec<PartCounters>| {
                 let view: Vec<ViewMember> = parts.iter().map(|p| ViewMember { member: p.member.clone(), incarnation: p.incarnation }).collect();
