@@ -5,20 +5,12 @@ use std::sync::Arc;
 use stillframe_protocol::ClusterName;
 
 use super::each::each;
-use crate::{
-    decide::{Facts, snapshot},
-    service::{Caller, Service},
-    store::Scope,
-};
+use crate::service::Service;
 
 pub(super) async fn run(service: Arc<Service>) {
     let tick = async || {
         let due = service.store.deadlines().await?;
-        let act = async |cluster: ClusterName| {
-            let occasion = service.occasion(&Caller::coordinator());
-            let rule = move |facts: &Facts| Ok(snapshot::deadlines(facts, &occasion).into());
-            service.transition(&cluster, Scope::default(), rule).await.map(drop)
-        };
+        let act = async |cluster: ClusterName| service.end_overdue(&cluster).await;
         each(due.now, ToString::to_string, act).await?;
         Ok(due.next_in.unwrap_or(super::LOOK_EVERY))
     };

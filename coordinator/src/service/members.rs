@@ -56,7 +56,7 @@ impl Service {
     }
 
     /// Declares a member lost, if the evidence holds under the lock.
-    pub(crate) async fn lose(&self, lease: &LeaseKey, evidence: Evidence) -> Result<(), ServiceError> {
+    pub async fn lose(&self, lease: &LeaseKey, evidence: Evidence) -> Result<(), ServiceError> {
         let (cluster, name, incarnation) = lease.clone();
         let occasion = self.occasion(&Caller::coordinator());
         let member = name.clone();
@@ -69,7 +69,7 @@ impl Service {
     }
 
     /// Takes back a member that was declared lost and isn't.
-    pub(crate) async fn regain(&self, lease: &LeaseKey) -> Result<(), ServiceError> {
+    pub async fn regain(&self, lease: &LeaseKey) -> Result<(), ServiceError> {
         let (cluster, name, incarnation): (ClusterName, _, Incarnation) = lease.clone();
         let occasion = self.occasion(&Caller::acting(format!("member:{name}")));
         let rule = move |facts: &crate::decide::Facts| member::returned(facts, &occasion, &name, incarnation).map(Into::into);

@@ -9,7 +9,7 @@
 //! | what a restore would do | [`plan`] |
 //! | what agents poll and report | [`assignments`], [`reports`] |
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
-//! | committing | [`commit`] |
+//! | committing, ending what is overdue | [`commit`], [`deadlines`] |
 //! | the audit | [`audit`] |
 //! | what is kept, and what is deleted | [`retention`], [`sweep`], [`gc`] |
 //! | archives by cluster, trying out the store, taking up what the archive proves | [`archives`], [`probe`], [`resync`] |
@@ -39,6 +39,7 @@ pub mod assignments;
 pub mod audit;
 pub mod clusters;
 pub mod commit;
+pub mod deadlines;
 pub mod error;
 pub mod freshness;
 pub mod gathering;

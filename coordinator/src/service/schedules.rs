@@ -181,7 +181,7 @@ impl Service {
     }
 
     /// Decides a schedule's slot, if one is due.
-    pub(crate) async fn fire(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<(), ServiceError> {
+    pub async fn fire(&self, cluster: &ClusterName, name: &ScheduleName) -> Result<(), ServiceError> {
         let occasion = self.occasion(&Caller::acting(format!("schedule:{name}")));
         let scope = Scope { schedule: Some(name.clone()), ..Scope::default() };
         let rule = move |facts: &Facts| {

@@ -12,6 +12,7 @@ mod gc;
 mod loss;
 mod orchestration;
 mod outages;
+mod races;
 mod replicas;
 mod restores;
 mod resync;
