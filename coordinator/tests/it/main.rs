@@ -8,6 +8,7 @@ mod archive;
 mod audit;
 mod bad_input;
 mod drift;
+mod dropped;
 mod gc;
 mod loss;
 mod orchestration;

@@ -30,6 +30,13 @@ struct History {
     parts: BTreeMap<Uuid, Vec<Part>>,
 }
 
+/// What is wrong with the states of a cluster and its audit; nothing when all is well.
+pub(crate) async fn states_without_audit(connection: &mut PgConnection, cluster: &ClusterName) -> Vec<String> {
+    let mut wrong = Vec::new();
+    History::read(connection, cluster).await.states_and_audit_agree(&mut wrong);
+    wrong
+}
+
 /// What is wrong with a cluster; nothing when all is well.
 pub(super) async fn violations(field: &Field, cluster: &ClusterName) -> Vec<String> {
     let history = History::read(&mut *field.connection().await, cluster).await;

@@ -13,7 +13,7 @@
 mod explore;
 mod field;
 mod gate;
-mod invariants;
+pub(crate) mod invariants;
 mod mutants;
 mod pairs;
 mod stepped;
