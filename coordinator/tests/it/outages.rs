@@ -1,12 +1,21 @@
 //! The coordinator, its database or its archive away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stillframe_api::{
     ProblemCode,
     snapshot::{SnapshotState, TakeSnapshot},
 };
-use stillframe_coordinator::{StartError, start};
+use stillframe_coordinator::{
+    StartError, start,
+    store::{
+        StoreError,
+        idempotency::{KeyedRequest, Keys},
+        postgres::PostgresStore,
+    },
+};
+use stillframe_protocol::Generation;
+use uuid::Uuid;
 
 use crate::{
     agent::OnSnapshot,
@@ -77,6 +86,86 @@ async fn without_its_database_the_coordinator_says_so_and_goes_on_when_it_is_bac
         .until("the cluster whole", async || world.client.take_snapshot(&world.cluster, &TakeSnapshot::default()).await.ok())
         .await;
     world.committed().await;
+}
+
+#[tokio::test]
+async fn on_a_server_that_takes_no_writes_the_coordinator_says_so_loses_nobody_and_goes_on_when_there_is_one_that_does() {
+    let lease = Duration::from_secs(1);
+    let world = World::start_with(|config| config.lease = lease).await;
+    let _agents = world.running(2).await;
+    let name = world.database.name().to_owned();
+    // As after a failover: connections are made anew, to what takes no writes now.
+    let demoted = format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    );
+    world.administer(demoted).await;
+    let unavailable = world
+        .until("a write refused by the server", async || {
+            let problem = refused(world.client.take_snapshot(&world.cluster, &TakeSnapshot::default()).await);
+            assert_eq!((problem.code, problem.status), (ProblemCode::DatabaseUnavailable, 503), "{problem}");
+            problem.detail.contains("25006").then_some(problem)
+        })
+        .await;
+    assert!(unavailable.detail.contains("can't be used just now"), "{unavailable}");
+    world
+        .until("it not ready for that", async || {
+            let problem = world.client.ready().await.err()?.problem()?.clone();
+            assert_eq!(problem.code, ProblemCode::DatabaseUnavailable, "{problem}");
+            problem.detail.contains("read-only").then_some(())
+        })
+        .await;
+    // More leases' time than it takes to lose somebody.
+    let began = Instant::now();
+    world.until("three leases' time", async || (began.elapsed() > 3 * lease).then_some(())).await;
+    // Every connection that there is now leads to the read-only server, and goes on saying so: only new ones don't.
+    let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert!(world.count(held).await > 0);
+    world.administer(format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
+    world.until("it ready again", async || world.client.ready().await.ok()).await;
+    world
+        .until("the cluster whole", async || world.client.take_snapshot(&world.cluster, &TakeSnapshot::default()).await.ok())
+        .await;
+    // None of the old ones is used once more.
+    let ask = TakeSnapshot::default();
+    for _ in 0..12 {
+        let all = (0..4).map(|_| world.client.take_snapshot(&world.cluster, &ask));
+        for taken in futures::future::join_all(all).await {
+            world.client.abort_snapshot(taken.expect("a snapshot").id, &Default::default()).await.ok();
+        }
+    }
+    world.committed().await;
+    assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'member.lost'").await, 0);
+    assert_eq!(world.cluster().await.generation, Generation(1));
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_that_takes_no_writes_is_not_used_again_whatever_it_was_used_for() {
+    let world = World::start().await;
+    let (store, name) = (PostgresStore::connect(world.database.url(), 4).await.expect("a store"), world.database.name());
+    let claims = async |round: u32| {
+        let claim = |n| {
+            let request = KeyedRequest { key: format!("{round}-{n}"), fingerprint: String::new() };
+            let store = store.clone();
+            async move { store.claim(&request, Uuid::now_v7(), Duration::from_secs(60)).await }
+        };
+        futures::future::join_all((0..8).map(claim)).await
+    };
+    world.administer(format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    // Those that were made before still write.
+    assert!(claims(0).await.iter().any(Result::is_ok));
+    let mine = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    world.count(mine).await;
+    world
+        .until("every connection a new one", async || {
+            let refused = |e: StoreError| matches!(e, StoreError::Unavailable { reason } if reason.contains("25006"));
+            claims(1).await.into_iter().all(|claimed| claimed.is_err_and(refused)).then_some(())
+        })
+        .await;
+    world.administer(format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
+    for claimed in claims(2).await {
+        claimed.expect("over a new connection");
+    }
+    store.close().await;
 }
 
 #[tokio::test]

@@ -10,7 +10,11 @@ use sqlx::{
 use stillframe_archive::ArchiveUrl;
 use uuid::Uuid;
 
-use super::{MIGRATOR, PostgresStore, hints, role, sqlstate, write::statement};
+use super::{
+    MIGRATOR, PostgresStore, hints, role, sqlstate,
+    writable::{self, TRUSTED_IDLE},
+    write::statement,
+};
 use crate::store::StoreError;
 
 /// How long a request waits for a connection before it is told that the database is away.
@@ -18,9 +22,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A connection that was idle for longer is tried out before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 
 impl PostgresStore {
     /// Connects and migrates.
@@ -60,8 +61,8 @@ impl PostgresStore {
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
+                    if meta.idle_for > TRUSTED_IDLE || writable::is_doubted() {
+                        return writable::takes_writes(connection).await;
                     }
                     Ok(true)
                 })

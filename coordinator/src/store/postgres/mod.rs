@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | connecting and migrating, and the role that serves requests | [`connect`], [`role`] |
 //! | the one way to run a transaction | [`transaction`] |
-//! | what an SQLSTATE means | [`sqlstate`] |
+//! | what an SQLSTATE means, servers that take no writes | [`sqlstate`], [`writable`] |
 //! | a transition: reading facts, writing the difference | [`facts`], [`write`] |
 //! | a transition on remembered facts, in one statement | [`remembered`] |
 //! | reports in batches, uploads in pieces | [`reports`], [`uploads`] |
@@ -55,6 +55,7 @@ mod schedules;
 mod sqlstate;
 mod transaction;
 mod uploads;
+mod writable;
 mod write;
 
 pub use role::SERVING_ROLE;
@@ -192,7 +193,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        read::check(&self.pool).await
+        writable::check(self.pool.acquire().await.map_err(sqlstate::unavailable)?).await
     }
 
     async fn cluster(&self, cluster: &ClusterName) -> Result<Option<ClusterRow>, StoreError> {

@@ -1,11 +1,14 @@
 //! Reading for answers.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgPool;
 use stillframe_protocol::{ClusterName, NameError, SnapshotId};
 
 use super::{
     bounded::{PATIENCE, within},
     json::{from_json, unsigned},
+    writable,
     write::statement,
 };
 use crate::store::{ClusterRow, MemberRow, SnapshotFilter, SnapshotRow, StoreError};
@@ -14,23 +17,26 @@ fn fault(error: NameError) -> StoreError {
     StoreError::Fault { reason: error.to_string() }
 }
 
-/// Whether this server takes writes.
-pub(super) async fn check(pool: &PgPool) -> Result<(), StoreError> {
-    let read_only = sqlx::query_scalar!(r#"SELECT current_setting('transaction_read_only') = 'on' AS "read_only!""#);
-    if read_only.fetch_one(pool).await.map_err(statement)? {
-        return Err(StoreError::Unavailable { reason: "it is read-only: a standby, or a primary that was demoted".to_owned() });
-    }
-    Ok(())
-}
-
-/// The revisions of clusters.
+/// The revisions of clusters, from a server that takes writes: another may not know the newest.
 pub(super) async fn revisions(pool: &PgPool, clusters: &[ClusterName]) -> Result<Vec<(ClusterName, u64)>, StoreError> {
     let names: Vec<String> = clusters.iter().map(ToString::to_string).collect();
     let mut connection = pool.acquire().await.map_err(statement)?;
-    let rows = sqlx::query!("SELECT name, revision FROM clusters WHERE name = ANY ($1)", &names);
-    let rows = tokio::time::timeout(PATIENCE, rows.fetch_all(&mut *connection)).await;
-    let rows = within(connection, rows)?;
-    rows.into_iter().map(|row| Ok((row.name.parse().map_err(fault)?, unsigned(row.revision)))).collect()
+    let rows = sqlx::query!(
+        r#"
+        SELECT current_setting('transaction_read_only') = 'on' AS "read_only!",
+               (SELECT coalesce(jsonb_object_agg(name, revision), '{}') FROM clusters WHERE name = ANY ($1)) AS "revisions!"
+        "#,
+        &names,
+    );
+    let row = tokio::time::timeout(PATIENCE, rows.fetch_one(&mut *connection)).await;
+    let row = within(connection, row)?;
+    if row.read_only {
+        // That connection is asked, and closed, before it is used again.
+        writable::doubt();
+        return Err(writable::read_only());
+    }
+    let revisions: BTreeMap<ClusterName, u64> = from_json(row.revisions)?;
+    Ok(revisions.into_iter().collect())
 }
 
 /// A cluster.

@@ -1,5 +1,6 @@
 //! What an error of the database means. The only place that knows SQLSTATEs; nothing matches on message text.
 
+use super::writable;
 use crate::store::StoreError;
 
 /// What to do about an error.
@@ -13,7 +14,7 @@ pub(super) enum Kind {
     Fault,
 }
 
-/// Classifies an error.
+/// Classifies an error; takes note of a server that takes no writes.
 pub(super) fn kind(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
@@ -22,11 +23,14 @@ pub(super) fn kind(error: &sqlx::Error) -> Kind {
             // division_by_zero: how a statement of ours undoes itself when what it found isn't what was remembered
             Some("22012") => Kind::Retry,
             // read_only_sql_transaction: a demoted primary
-            Some("25006") => Kind::Away,
+            Some("25006") => {
+                writable::doubt();
+                Kind::Away
+            }
             // connection exceptions, insufficient resources, operator intervention, system errors, invalid authorization
             Some(code) if ["08", "53", "57", "58", "28"].contains(&code.get(..2).unwrap_or_default()) => Kind::Away,
-            // idle_in_transaction_session_timeout, invalid_catalog_name
-            Some("25P03" | "3D000") => Kind::Away,
+            // idle_in_transaction_session_timeout, invalid_catalog_name, and object_not_in_prerequisite_state: a database that lets nobody in
+            Some("25P03" | "3D000" | "55000") => Kind::Away,
             Some(_) | None => Kind::Fault,
         },
         sqlx::Error::Io(_)
