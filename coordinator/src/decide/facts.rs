@@ -134,6 +134,8 @@ pub struct ClusterFacts {
     pub revision: u64,
     /// Raised by each transition: facts of the newest version are the facts.
     pub version: u64,
+    /// Random, another with each version: facts of one version and stamp are the same facts, whatever the database has lost. Rules leave it alone.
+    pub stamp: Uuid,
     /// The revision at which the peer list last changed.
     pub peers_revision: u64,
     /// The newest member number given.

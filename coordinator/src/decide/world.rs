@@ -69,6 +69,7 @@ impl World {
             epoch: Epoch(0),
             revision: 1,
             version: 1,
+            stamp: Uuid::nil(),
             peers_revision: 1,
             last_member_id: 0,
             latest_committed: None,

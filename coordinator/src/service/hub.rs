@@ -10,7 +10,10 @@ use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, MemberName};
 use tokio::sync::{OnceCell, watch};
 
-use super::{Service, ServiceError, lock, transition::lost};
+use super::{
+    Service, ServiceError, lock,
+    transition::{Known, lost},
+};
 use crate::decide::Facts;
 
 /// A cluster's facts as of one revision.
@@ -198,7 +201,7 @@ impl Service {
 
     /// The facts of a cluster, read anew.
     pub(crate) async fn reload(&self, cluster: &ClusterName) -> Result<Arc<View>, ServiceError> {
-        let known = self.hub.channel(cluster).peek(|facts| facts.cluster.version);
+        let known = self.hub.channel(cluster).peek(Known::of);
         let Some(mut facts) = self.store.facts(cluster).await? else {
             self.hub.forget(cluster);
             return Err(ServiceError::UnknownCluster(cluster.clone()));

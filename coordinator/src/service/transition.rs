@@ -1,6 +1,6 @@
 //! Carrying out a transition, and telling whoever waits for it.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use jiff::SignedDuration;
 use stillframe_api::snapshot::SnapshotState;
@@ -57,12 +57,41 @@ impl Caller {
     }
 }
 
-/// Whether the facts are older than what is known: then what happened in between is lost.
-pub(crate) fn lost(known: Option<u64>, facts: &Facts) -> Option<String> {
-    let found = facts.cluster.version;
-    known
-        .filter(|known| *known > found)
-        .map(|known| format!("a coordinator knows version {known} of the cluster, and the database has {found}"))
+/// What this replica knows a cluster by: facts of one version and stamp are the same facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    version: u64,
+    stamp: Uuid,
+}
+
+impl Known {
+    pub(crate) fn of(facts: &Facts) -> Self {
+        Self { version: facts.cluster.version, stamp: facts.cluster.stamp }
+    }
+}
+
+/// Whether what is known isn't behind the facts of the database: it is newer, or of the same version and yet other. Then transactions are lost.
+pub(crate) fn lost(known: Option<Known>, facts: &Facts) -> Option<String> {
+    let (known, found) = (known?, Known::of(facts));
+    match known.version.cmp(&found.version) {
+        Ordering::Less => None,
+        Ordering::Equal if known.stamp == found.stamp => None,
+        Ordering::Equal => Some(format!(
+            "a coordinator knows version {} of the cluster with the stamp {}, and the database has it with {}",
+            known.version, known.stamp, found.stamp
+        )),
+        Ordering::Greater => {
+            Some(format!("a coordinator knows version {} of the cluster, and the database has {}", known.version, found.version))
+        }
+    }
+}
+
+/// A decision that changes something, with a stamp of its own.
+fn stamped(before: &Facts, mut decision: Decision) -> Decision {
+    if decision.next.cluster.version != before.cluster.version {
+        decision.next.cluster.stamp = Uuid::now_v7();
+    }
+    decision
 }
 
 impl Service {
@@ -85,15 +114,19 @@ impl Service {
         scope: Scope,
         rule: impl Fn(&Facts) -> Result<Outcome, Refusal> + Send + Sync + 'static,
     ) -> Result<Transition, ServiceError> {
-        // What was known before the database is asked: if that turns out to be newer, the database has lost transactions.
-        let known = self.hub.channel(cluster).peek(|facts| facts.cluster.version);
-        let rule = move |facts: &Facts| match lost(known, facts) {
+        // What was known before the database is asked: if that turns out to be newer, or other, the database has lost transactions.
+        let known = self.hub.channel(cluster).peek(Known::of);
+        let decide = move |facts: &Facts| match lost(known, facts) {
             None => rule(facts),
             evidence => {
                 let mut facts = facts.clone();
                 facts.continuity.evidence = evidence;
                 rule(&facts)
             }
+        };
+        let rule = move |facts: &Facts| {
+            let Outcome { decision, slot } = decide(facts)?;
+            Ok(Outcome { decision: stamped(facts, decision), slot })
         };
         let transition = match self.store.transact(cluster, scope, Arc::new(rule)).await {
             Ok(transition) => transition,
@@ -113,7 +146,7 @@ impl Service {
     }
 
     /// A transition about snapshots, in one round trip where nothing is wrong with the cluster and nobody else has changed it meanwhile. The
-    /// rule is asked with remembered facts first; what counts is that they are of the version that the store still has. `complete` names a
+    /// rule is asked with remembered facts first; what counts is that they are of the version and stamp that the store still has. `complete` names a
     /// snapshot all of whose parts are known to be stored.
     pub(crate) async fn quick_transition(
         &self,
@@ -149,6 +182,7 @@ impl Service {
         if decision.next.cluster.version == before.cluster.version {
             return Ok(None);
         }
+        let decision = stamped(before, decision);
         let Some(now) = self.store.transact_remembered(before, &decision, parts, request_id).await? else { return Ok(None) };
         let mut facts = decision.next;
         facts.now = now;

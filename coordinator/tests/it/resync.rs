@@ -171,6 +171,49 @@ async fn what_was_committed_in_transactions_that_a_failover_lost_is_taken_up_aga
     world.administer(format!("DROP DATABASE {lost}")).await;
 }
 
+#[tokio::test]
+async fn a_database_that_lost_transactions_and_counted_up_to_the_same_version_again_is_found_out_by_its_stamp() {
+    let world = World::start().await;
+    let _agents = world.running(2).await;
+    let before = world.committed().await;
+    let known = world.cluster().await;
+    // The same version of another history: a server that lost this one's last transactions, on the same timeline, and made others since. The coordinator
+    // remembers the facts of its own, on which a snapshot would be decided in one statement.
+    world.execute("UPDATE clusters SET stamp = gen_random_uuid()").await;
+    let taken = world.take().await;
+    let why = "SELECT count(*) FROM audit WHERE action = 'cluster.fell_behind' AND reason LIKE '%with the stamp%'";
+    assert_eq!(world.count(why).await, 1, "it was taken for the facts that are remembered");
+    let taken = world.ended(&taken).await;
+    assert!(taken.epoch.map(|epoch| epoch.0) > before.epoch.map(|epoch| epoch.0 + 1_000), "{taken:?}");
+    world
+        .until("it reconciled", async || {
+            (world.count("SELECT count(*) FROM collection_now WHERE state = 'confirmed'").await == 1).then_some(())
+        })
+        .await;
+    world.committed().await;
+    assert!(world.cluster().await.revision > known.revision + 1_000);
+    assert_eq!(world.count(why).await, 1);
+    world.audit_is_intact().await;
+}
+
+#[tokio::test]
+async fn every_version_has_a_stamp_of_its_own_also_where_a_replica_of_an_earlier_release_makes_it() {
+    let world = World::start().await;
+    let _agents = world.running(1).await;
+    world
+        .execute("CREATE TABLE stamps (version bigint, stamp uuid); INSERT INTO stamps SELECT version, stamp FROM clusters")
+        .await;
+    world.committed().await;
+    world.execute("INSERT INTO stamps SELECT version, stamp FROM clusters").await;
+    // As it writes: it knows nothing of stamps.
+    world.execute("UPDATE clusters SET version = version + 1; INSERT INTO stamps SELECT version, stamp FROM clusters").await;
+    let of_each =
+        "SELECT count(*) FROM (SELECT count(DISTINCT version) v, count(DISTINCT stamp) s FROM stamps) c WHERE (v, s) = (3, 3)";
+    assert_eq!(world.count(of_each).await, 1);
+    world.committed().await;
+    assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'cluster.fell_behind'").await, 0);
+}
+
 trait Viewed {
     fn view(&self) -> Vec<String>;
 }

@@ -1,5 +1,6 @@
 //! A transition that was decided on remembered facts: one statement, one round trip. It is guarded by the version of the facts, which every
-//! transition raises; whoever loses the race has changed nothing, and decides again under the lock.
+//! transition raises, and by their stamp, which no other history of the database has; whoever loses the race has changed nothing, and decides again
+//! under the lock.
 
 use jiff::Timestamp;
 use sqlx::PgPool;
@@ -42,7 +43,8 @@ pub(super) async fn transact(
     let expected = i64::try_from(changed.len()).unwrap_or(i64::MAX);
     let (cluster, name) = (to_json(&next.cluster)?, before.cluster.name.to_string());
     let (new, changed, audit) = (to_json(&new)?, changed_rows(&changed)?, audit_json(&decision.audit));
-    let (version, request_id, pool) = (bigint(before.cluster.version), request_id.map(str::to_owned), pool.clone());
+    let (version, stamp) = (bigint(before.cluster.version), before.cluster.stamp);
+    let (request_id, pool) = (request_id.map(str::to_owned), pool.clone());
     let expected_parts = i64::try_from(parts.len()).unwrap_or(i64::MAX);
     let columns = PartColumns::of(parts)?;
     // A task of its own: the caller may go away, the transition goes to its end.
@@ -53,13 +55,13 @@ pub(super) async fn transact(
             WITH guard AS (
                 UPDATE clusters c SET
                     phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation,
-                    last_generation = n.last_generation, epoch = n.epoch, revision = n.revision, version = n.version,
+                    last_generation = n.last_generation, epoch = n.epoch, revision = n.revision, version = n.version, stamp = n.stamp,
                     peers_revision = n.peers_revision, last_member_id = n.last_member_id, latest_committed = n.latest_committed,
                     latest_mapping = n.latest_mapping
                   FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint,
-                                                epoch bigint, revision bigint, version bigint, peers_revision bigint,
+                                                epoch bigint, revision bigint, version bigint, stamp uuid, peers_revision bigint,
                                                 last_member_id integer, latest_committed uuid, latest_mapping jsonb)
-                 WHERE c.name = $1 AND c.version = $3
+                 WHERE c.name = $1 AND c.version = $3 AND c.stamp = $15
                    AND (SELECT k.home FROM continuity k WHERE k.cluster = $1) IS NOT DISTINCT FROM database_identity()
                 RETURNING c.name
             ), made AS (
@@ -120,6 +122,7 @@ pub(super) async fn transact(
             &columns.contents,
             &columns.bytes,
             expected_parts,
+            stamp,
         )
         .fetch_optional(&mut *connection)
         .await;

@@ -272,13 +272,13 @@ async fn finish(
         )
         UPDATE clusters c SET
             phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
-            epoch = n.epoch, revision = n.revision, version = n.version, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
+            epoch = n.epoch, revision = n.revision, version = n.version, stamp = n.stamp, peers_revision = n.peers_revision, last_member_id = n.last_member_id,
             latest_committed = n.latest_committed, min_members = n.min_members, snapshot_timeout_ms = n.snapshot_timeout_ms,
             on_loss = n.on_loss, max_concurrent = n.max_concurrent, min_pause_ms = n.min_pause_ms,
             retention = nullif(n.retention, 'null'),
             latest_mapping = n.latest_mapping, rollback_at = n.rollback_at, rollbacks_since = n.rollbacks_since
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
-                                        revision bigint, version bigint, peers_revision bigint, last_member_id integer, latest_committed uuid,
+                                        revision bigint, version bigint, stamp uuid, peers_revision bigint, last_member_id integer, latest_committed uuid,
                                         min_members integer, snapshot_timeout_ms bigint, on_loss text, max_concurrent integer,
                                         min_pause_ms bigint, retention jsonb, latest_mapping jsonb, rollback_at timestamptz,
                                         rollbacks_since timestamptz)
