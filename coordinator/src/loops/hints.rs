@@ -7,7 +7,7 @@ use stillframe_api::backoff::Backoff;
 
 use crate::{
     service::{Service, ServiceError},
-    store::Hint,
+    store::{Hint, StoreError},
 };
 
 /// Announces what changed here.
@@ -54,7 +54,12 @@ async fn hear(service: &Service) -> Result<(), ServiceError> {
     service.announcements.known(&cluster, revision);
     let channel = service.hub.channel(&cluster);
     if channel.is_watched() && channel.view().is_some_and(|view| view.facts.cluster.revision < revision) {
-        service.catch_up(&cluster).await?;
+        match service.catch_up(&cluster).await {
+            Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
+            // The look at revisions finds it again; the next hint may be of another cluster.
+            Err(error) => tracing::debug!(%cluster, %error, "a change elsewhere could not be looked at"),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }

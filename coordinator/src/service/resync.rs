@@ -31,6 +31,9 @@ const AT_ONCE: usize = 4;
 /// How long a snapshot of a rebuilt cluster may take.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 
+/// Clusters of which not everything was taken up, and why.
+type Failed = BTreeMap<ClusterName, ServiceError>;
+
 /// A cluster as the archive has it.
 struct InArchive {
     prefix: Option<String>,
@@ -44,19 +47,31 @@ impl Service {
     pub async fn resync(self: &Arc<Self>, caller: &Caller, dry_run: bool) -> Result<ResyncReport, ServiceError> {
         let (service, caller) = (self.clone(), caller.clone());
         let task = tokio::spawn(async move { service.take_everything_up(&caller, dry_run).await });
-        task.await.unwrap_or(Err(ServiceError::Stopping))
+        let (report, failed) = task.await.unwrap_or(Err(ServiceError::Stopping))?;
+        match failed.into_values().next() {
+            Some(error) => Err(error),
+            None => Ok(report),
+        }
     }
 
-    async fn take_everything_up(&self, caller: &Caller, dry_run: bool) -> Result<ResyncReport, ServiceError> {
-        let mut report = ResyncReport { dry_run, ..ResyncReport::default() };
+    /// Takes up what can be; with it come the clusters of which something couldn't, which keep no other from their turn.
+    async fn take_everything_up(&self, caller: &Caller, dry_run: bool) -> Result<(ResyncReport, Failed), ServiceError> {
+        let (mut report, mut failed) = (ResyncReport { dry_run, ..ResyncReport::default() }, Failed::new());
         let found = self.look_through(&mut report).await?;
         for (cluster, there) in &found {
-            self.take_cluster_up(caller, cluster, there, &mut report).await?;
+            match self.take_cluster_up(caller, cluster, there, &mut report).await {
+                Ok(()) => {}
+                Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%cluster, %error, "what the archive proves of it is not taken up");
+                    failed.insert(cluster.clone(), error);
+                }
+            }
         }
         self.look_for_missing(&found, &mut report).await?;
         let (rebuilt, taken_up, rejected) = (report.rebuilt.len(), report.taken_up.len(), report.rejected.len());
         tracing::info!(dry_run, manifests = report.manifests, rebuilt, taken_up, rejected, "resync");
-        Ok(report)
+        Ok((report, failed))
     }
 
     /// Every cluster that the archive has, each in the one folder that it is taken from.
@@ -297,26 +312,39 @@ impl Service {
         if behind.is_empty() {
             return Ok(());
         }
-        let mut why = Vec::new();
+        let (mut why, mut first) = (Vec::new(), Ok(()));
         for cluster in behind {
             // One in which nothing was decided since the database moved leaps now.
-            self.fell_behind(&cluster, None).await?;
-            let facts = self.store.facts(&cluster).await?;
-            why.extend(facts.and_then(|facts| facts.continuity.behind).map(|behind| (cluster, behind)));
+            match self.leapt(&cluster).await {
+                Ok(behind) => why.extend(behind.map(|behind| (cluster, behind))),
+                Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
+                Err(error) => first = first.and(Err(error)),
+            }
         }
-        let report = self.resync(&Caller::coordinator(), false).await?;
+        let (report, failed) = self.take_everything_up(&Caller::coordinator(), false).await?;
         tracing::warn!(
             taken_up = report.taken_up.len(),
             rejected = report.rejected.len(),
             without_manifest = report.without_manifest.len(),
+            failed = failed.len(),
             "the database was brought up to what the archive proves"
         );
-        for (cluster, behind) in why {
+        for (cluster, behind) in why.into_iter().filter(|(cluster, _)| !failed.contains_key(cluster)) {
             let occasion = self.occasion(&Caller::coordinator());
             let rule = move |facts: &Facts| Ok(resync::reconciled(facts, &occasion, &behind).into());
-            self.transition(&cluster, Scope::default(), rule).await?;
+            match self.transition(&cluster, Scope::default(), rule).await {
+                Ok(_) => {}
+                Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
+                Err(error) => first = first.and(Err(error)),
+            }
         }
-        Ok(())
+        failed.into_values().next().map_or(first, Err)
+    }
+
+    /// Has a cluster leap that wasn't heard of since; gives why it is behind.
+    async fn leapt(&self, cluster: &ClusterName) -> Result<Option<String>, ServiceError> {
+        self.fell_behind(cluster, None).await?;
+        Ok(self.store.facts(cluster).await?.and_then(|facts| facts.continuity.behind))
     }
 }
 

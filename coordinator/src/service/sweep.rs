@@ -13,7 +13,7 @@ use crate::{
         deletion::{self, Swept},
         facts::CollectionState,
     },
-    store::{Leftover, Scope, UnfinishedUpload, Uploads},
+    store::{Leftover, Scope, StoreError, UnfinishedUpload, Uploads},
 };
 
 impl Service {
@@ -27,11 +27,13 @@ impl Service {
             }
             match self.sweep(&leftover).await {
                 Ok(_) => {}
-                Err(error @ ServiceError::Store(_)) => return Err(error),
+                Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
                 Err(error) => {
                     let Leftover { cluster, snapshot, .. } = &leftover;
                     tracing::warn!(%cluster, %snapshot, %error, "what is to go from the archive is not gone yet; trying again");
-                    away.insert(leftover.archive_prefix);
+                    if !matches!(error, ServiceError::Store(_)) {
+                        away.insert(leftover.archive_prefix);
+                    }
                 }
             }
         }
@@ -78,11 +80,13 @@ impl Service {
             }
             match self.abort_upload(&upload).await {
                 Ok(_) => {}
-                Err(error @ ServiceError::Store(_)) => return Err(error),
+                Err(error @ ServiceError::Store(StoreError::Unavailable { .. })) => return Err(error),
                 Err(error) => {
                     let UnfinishedUpload { cluster, key, .. } = &upload;
                     tracing::warn!(%cluster, %key, %error, "an unfinished upload is not aborted yet; trying again");
-                    away.insert(upload.archive_prefix);
+                    if !matches!(error, ServiceError::Store(_)) {
+                        away.insert(upload.archive_prefix);
+                    }
                 }
             }
         }

@@ -236,7 +236,7 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
     async fn due_schedules(&self) -> Result<Due<(ClusterName, ScheduleName)>, StoreError>;
 
     /// Snapshots of which nothing may stay in the archive and that are to be swept: of all clusters those that are due, 100 at most; of one
-    /// cluster also those that will be, 1,000 at most. The earliest first.
+    /// cluster also those that will be, 1,000 at most. The earliest first, of each cluster as many as of the others.
     async fn leftovers(&self, cluster: Option<&ClusterName>) -> Result<Vec<Leftover>, StoreError>;
 
     /// What is known of these snapshots; those that aren't known are left out.

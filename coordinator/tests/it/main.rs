@@ -11,6 +11,7 @@ mod drift;
 mod dropped;
 mod gc;
 mod loss;
+mod one_bad;
 mod orchestration;
 mod outages;
 mod races;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl World {
-    async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let mut connection = PgConnection::connect(self.database.url()).await.expect("a connection");
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect(sql);
         connection.close().await.expect("closing");

@@ -33,7 +33,8 @@ pub(super) async fn leftovers(pool: &PgPool, cluster: Option<&ClusterName>) -> R
           FROM snapshots s JOIN clusters c ON c.name = s.cluster
          WHERE s.state IN ('aborted', 'deleting', 'deleted') AND s.sweep_at IS NOT NULL
            AND CASE WHEN $1::text IS NULL THEN s.sweep_at <= clock_timestamp() ELSE s.cluster = $1 END
-         ORDER BY s.sweep_at, s.id LIMIT $2
+         -- Of each cluster its first before the second of any: one whose archive is away takes nobody's turn.
+         ORDER BY row_number() OVER (PARTITION BY s.cluster ORDER BY s.sweep_at, s.id), s.sweep_at, s.id LIMIT $2
         "#,
         cluster.map(ClusterName::as_str),
         if cluster.is_some() { MOST } else { BATCH },
