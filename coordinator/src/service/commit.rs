@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use stillframe_archive::{FORMAT, Manifest};
 use stillframe_protocol::{PartCounters, SnapshotId, ViewMember, certificate};
 
-use super::{Caller, Service, ServiceError, lock};
+use super::{Caller, Service, ServiceError, lock, news};
 use crate::{
     decide::{
         Facts,
@@ -115,8 +115,10 @@ impl Service {
         let digest = archive.write_manifest(&manifest).await?;
         let (id, occasion) = (complete.id, self.occasion(&Caller::coordinator()));
         let rule = move |facts: &Facts| Ok(snapshot::committed(facts, &occasion, id, &digest).into());
-        self.quick_transition(&complete.cluster, Scope::default(), None, rule).await?;
-        tracing::debug!(cluster = %complete.cluster, snapshot = %id, epoch = %complete.epoch, "snapshot committed");
+        let done = self.quick_transition(&complete.cluster, Scope::default(), None, rule).await?;
+        if done.changed {
+            news::committed(complete, &done.facts);
+        }
         Ok(())
     }
 

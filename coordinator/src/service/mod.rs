@@ -2,7 +2,7 @@
 //!
 //! | to find | look in |
 //! | --- | --- |
-//! | transitions, and who is told | [`transition`] |
+//! | transitions, who is told, and what the log says | [`transition`], `news` |
 //! | what this replica knows of clusters, and who waits for news | [`hub`] |
 //! | who polls here, and on which connection | [`registry`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
@@ -49,6 +49,7 @@ pub mod hints;
 pub mod hub;
 pub mod idempotency;
 pub mod members;
+mod news;
 pub mod parts;
 pub mod plan;
 pub mod probe;

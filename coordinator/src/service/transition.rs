@@ -1,13 +1,16 @@
 //! Carrying out a transition, and telling whoever waits for it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, Mutex},
+};
 
 use jiff::SignedDuration;
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId};
 use uuid::Uuid;
 
-use super::{Service, ServiceError, idempotency::Keyed};
+use super::{Service, ServiceError, idempotency::Keyed, lock, news::News};
 use crate::{
     decide::{Decision, Facts, Occasion, Refusal, facts::SnapshotFacts},
     loops::LOOK_EVERY,
@@ -124,8 +127,12 @@ impl Service {
                 rule(&facts)
             }
         };
+        let news: Arc<Mutex<Option<News>>> = Arc::default();
+        let last = news.clone();
         let rule = move |facts: &Facts| {
             let Outcome { decision, slot } = decide(facts)?;
+            // What an earlier try had to tell was undone.
+            *lock(&last) = Some(News::of(facts, &decision));
             Ok(Outcome { decision: stamped(facts, decision), slot })
         };
         let transition = match self.store.transact(cluster, scope, Arc::new(rule)).await {
@@ -137,6 +144,8 @@ impl Service {
             Err(error) => return Err(error.into()),
         };
         if transition.changed {
+            let news = lock(&news).take();
+            news.into_iter().for_each(|news| news.tell(cluster, &transition.facts));
             self.tell(cluster, &transition.facts);
             if transition.facts.continuity.behind.is_some() {
                 self.wakes.reconcile.notify_one();
@@ -182,10 +191,12 @@ impl Service {
         if decision.next.cluster.version == before.cluster.version {
             return Ok(None);
         }
+        let news = News::of(before, &decision);
         let decision = stamped(before, decision);
         let Some(now) = self.store.transact_remembered(before, &decision, parts, request_id).await? else { return Ok(None) };
         let mut facts = decision.next;
         facts.now = now;
+        news.tell(&before.cluster.name, &facts);
         self.tell(&before.cluster.name, &facts);
         Ok(Some(facts))
     }

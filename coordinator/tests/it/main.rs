@@ -10,6 +10,7 @@ mod bad_input;
 mod drift;
 mod dropped;
 mod gc;
+mod logging;
 mod loss;
 mod one_bad;
 mod orchestration;
