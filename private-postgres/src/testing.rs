@@ -65,6 +65,21 @@ impl TestDatabase {
         Self { name, url: url.into(), server }
     }
 
+    /// Drops it, also when connections are open, and makes an empty one of the same name.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses, with the reason.
+    pub async fn empty(&self) {
+        let name = &self.name;
+        let statements = [format!("DROP DATABASE {name} WITH (FORCE)"), format!("CREATE DATABASE {name} TEMPLATE template0")];
+        for statement in statements {
+            execute(&self.server, statement)
+                .await
+                .unwrap_or_else(|error| panic!("could not empty the database {name} of a test: {error}"));
+        }
+    }
+
     /// The URL to connect to.
     pub fn url(&self) -> &str {
         &self.url

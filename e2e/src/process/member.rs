@@ -88,6 +88,16 @@ impl MemberProcess {
         self.process.take().unwrap_or_else(|| panic!("{} isn't running", self.name)).kill();
     }
 
+    /// Waits until its process has ended by itself, and says how. It can be started again then.
+    ///
+    /// # Panics
+    ///
+    /// When it isn't running, or doesn't end by the deadline.
+    pub async fn end(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap_or_else(|| panic!("{} isn't running", self.name));
+        process.end().await
+    }
+
     /// Starts a new process under the same name while the one so far still lives, which becomes the caller's.
     ///
     /// # Panics

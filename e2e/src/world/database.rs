@@ -60,6 +60,18 @@ impl Database {
         }
     }
 
+    /// Drops the database, whoever uses it, and makes an empty one of its name.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn empty(&self) {
+        match self {
+            Self::Shared(database) => database.empty().await,
+            Self::Own { .. } => panic!("the options asked for a server of the test's own: its database isn't dropped"),
+        }
+    }
+
     /// The line from a coordinator to the database.
     ///
     /// # Panics

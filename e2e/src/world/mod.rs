@@ -6,9 +6,11 @@
 //! | [`options`] | what a test wants of its world |
 //! | [`snapshots`] | taking snapshots and putting the cluster back to them |
 //! | [`money`] | the proof, from the bucket alone |
+//! | [`operator`] | the commands that an operator types |
 
 pub mod database;
 pub mod money;
+pub mod operator;
 pub mod options;
 pub mod snapshots;
 
@@ -24,7 +26,7 @@ use stillframe_api::{
 use stillframe_protocol::{ClusterName, MemberName};
 use tempfile::TempDir;
 
-pub use self::{database::Database, options::WorldOptions, snapshots::place};
+pub use self::{database::Database, operator::Typed, options::WorldOptions, snapshots::place};
 use crate::{
     process::{CoordinatorProcess, MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings},
     s3::{Bucket, Gate, S3Server, external},
@@ -139,6 +141,24 @@ impl World {
         }
     }
 
+    /// The coordinators, the first one first.
+    pub fn coordinators(&mut self) -> impl Iterator<Item = &mut CoordinatorProcess> {
+        std::iter::once(&mut self.coordinator).chain(&mut self.others)
+    }
+
+    /// Loses the database for good, and gives the coordinators an empty one of its name: they are down meanwhile, and started again.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses, or a coordinator doesn't start.
+    pub async fn lose_the_database(&mut self) {
+        self.coordinators().for_each(CoordinatorProcess::kill);
+        self.database.empty().await;
+        for coordinator in self.coordinators() {
+            coordinator.start_again().await;
+        }
+    }
+
     /// The gate of the test's own store.
     ///
     /// # Panics
@@ -213,6 +233,11 @@ impl World {
     #[must_use]
     pub fn members(&self) -> &[MemberProcess] {
         &self.members
+    }
+
+    /// All members, to be killed or started again.
+    pub fn members_mut(&mut self) -> &mut [MemberProcess] {
+        &mut self.members
     }
 
     /// Checks that no member's process has ended by itself.

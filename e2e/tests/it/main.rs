@@ -5,6 +5,7 @@ mod bad_objects;
 mod coordinator_loss;
 mod deletion;
 mod happy;
+mod lost_database;
 mod member_loss;
 mod processes;
 mod replicas;
