@@ -95,6 +95,12 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// How many files it keeps for uploads that are neither completed nor aborted.
     ///
     /// # Panics

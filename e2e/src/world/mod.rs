@@ -3,12 +3,14 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`database`] | its database |
+//! | [`flow`] | whether the application goes on |
 //! | [`options`] | what a test wants of its world |
 //! | [`snapshots`] | taking snapshots and putting the cluster back to them |
 //! | [`money`] | the proof, from the bucket alone |
 //! | [`operator`] | the commands that an operator types |
 
 pub mod database;
+pub mod flow;
 pub mod money;
 pub mod operator;
 pub mod options;
@@ -26,9 +28,10 @@ use stillframe_api::{
 use stillframe_protocol::{ClusterName, MemberName};
 use tempfile::TempDir;
 
-pub use self::{database::Database, operator::Typed, options::WorldOptions, snapshots::place};
+pub use self::{database::Database, flow::Flow, operator::Typed, options::WorldOptions, snapshots::place};
 use crate::{
     process::{CoordinatorProcess, MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings},
+    proxy::{Line, Lines, Network, Upstream},
     s3::{Bucket, Gate, S3Server, external},
     wait::eventually,
 };
@@ -54,7 +57,10 @@ pub struct World {
     /// The bucket with the archive.
     pub bucket: Bucket,
     cluster: ClusterName,
+    store_line: Line,
     server: Option<S3Server>,
+    // Carries the lines to the store.
+    _network: Option<Network>,
     directory: TempDir,
     program: PathBuf,
     /// The database.
@@ -115,9 +121,15 @@ impl World {
                 (Some(server), bucket)
             }
         };
+        let (store_line, mut network, mut archive) = (Line::default(), None, bucket.archive_url());
+        if let Some(server) = server.as_ref().filter(|_| options.own_store) {
+            let carrier = network.insert(Network::start());
+            let proxy = carrier.proxy(Upstream::Tcp(server.address()), Lines::All(store_line.clone()));
+            archive = bucket.at(&proxy.url()).archive_url();
+        }
         let settings = |coordinator: usize| CoordinatorSettings {
             database_url: database.url(coordinator),
-            archive: bucket.archive_url(),
+            archive: archive.clone(),
             environment: bucket.environment(),
             lease: options.lease.clone(),
             restore_timeout: "50s".to_owned(),
@@ -134,7 +146,9 @@ impl World {
             others,
             bucket,
             cluster: "bank".parse().expect("a cluster's name"),
+            store_line,
             server,
+            _network: network,
             directory,
             program: options.program.clone(),
             database,
@@ -167,6 +181,17 @@ impl World {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         self.server.as_ref().expect("WorldOptions::with_gate makes a gate").gate()
+    }
+
+    /// The line from all processes to the test's own store. The test itself goes past it.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for a store of the test's own.
+    #[must_use]
+    pub fn store_line(&self) -> &Line {
+        assert!(self.server.is_some(), "WorldOptions::with_gate makes a store");
+        &self.store_line
     }
 
     /// How many files the test's own store keeps for uploads that are neither completed nor aborted.

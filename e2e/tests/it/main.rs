@@ -7,6 +7,7 @@ mod deletion;
 mod happy;
 mod lost_database;
 mod member_loss;
+mod outages;
 mod processes;
 mod replicas;
 mod restore;

@@ -1,4 +1,4 @@
-//! Two coordinators on one database: killed, frozen, cut off, and their database and store away, under load.
+//! Two coordinators on one database: killed, frozen, cut off, under load.
 
 use std::{
     sync::{
@@ -8,14 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stillframe_api::{
-    audit::ListAudit,
-    snapshot::{ListSnapshots, SnapshotState, TakeSnapshot},
-};
+use stillframe_api::snapshot::{ListSnapshots, SnapshotState, TakeSnapshot};
 use stillframe_e2e::{
     World, WorldOptions,
     proxy::Weather,
-    s3::{Failure, Operation, Point, Requests},
+    s3::{Operation, Point, Requests},
     wait::eventually,
     world::SOON,
 };
@@ -72,44 +69,6 @@ impl Asking {
     }
 }
 
-/// Nobody was declared lost, so nothing was rolled back; everything is in order, and no process has ended.
-async fn unharmed(world: &mut World, generation: u64) {
-    let cluster = world.running(generation).await;
-    assert_eq!(cluster.generation.get(), generation, "{cluster:?}");
-    let lost = ListAudit { action: Some("member.lost".to_owned()), ..ListAudit::default() };
-    let lost = world.client().list_audit(&lost).await.expect("the audit").items;
-    assert!(lost.is_empty(), "{lost:?}");
-    world.take_committed().await;
-    world.all_conserved().await;
-    world.no_member_has_ended();
-    for coordinator in std::iter::once(&mut world.coordinator).chain(&mut world.others) {
-        assert_eq!(coordinator.ended(), None, "a coordinator has ended by itself");
-    }
-}
-
-/// All members' transfers so far.
-fn transfers(world: &World) -> u64 {
-    world.members().iter().filter_map(|member| member.status()).map(|status| status.received).sum()
-}
-
-/// Watches for a while that every member goes on receiving, and says the longest pause of any.
-async fn nobody_stops(world: &World, watch: Duration) -> Duration {
-    let begun = Instant::now();
-    let mut seen: Vec<(u64, Instant)> = world.members().iter().map(|_| (0, begun)).collect();
-    let mut longest = Duration::ZERO;
-    while begun.elapsed() < watch {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        for (member, (received, since)) in world.members().iter().zip(&mut seen) {
-            let now = member.status().map_or(0, |status| status.received);
-            longest = longest.max(since.elapsed());
-            if now > *received {
-                (*received, *since) = (now, Instant::now());
-            }
-        }
-    }
-    longest
-}
-
 #[tokio::test]
 async fn a_replica_killed_while_recording_delays_the_snapshot_by_little_and_fails_no_request() {
     let mut world = World::start(options().with_two_replicas().with_large_states()).await;
@@ -131,7 +90,7 @@ async fn a_replica_killed_while_recording_delays_the_snapshot_by_little_and_fail
     asking.end().await;
 
     world.coordinator.start_again().await;
-    unharmed(&mut world, generation).await;
+    world.unharmed(generation).await;
 }
 
 #[tokio::test]
@@ -154,7 +113,7 @@ async fn a_replica_killed_while_committing_is_stood_in_for_by_the_other() {
     // The dead replica's request arrives after all, and changes nothing.
     held.let_through();
     world.coordinator.start_again().await;
-    unharmed(&mut world, generation).await;
+    world.unharmed(generation).await;
 }
 
 #[tokio::test]
@@ -165,7 +124,7 @@ async fn members_of_a_replica_that_is_cut_off_from_the_database_move_to_the_othe
     for weather in [Weather::Held { forth: true, back: true }, Weather::Cut] {
         world.database.line(0).set(weather);
         // Longer than a lease, so that members that stayed would be lost.
-        let pause = nobody_stops(&world, Duration::from_secs(7)).await;
+        let pause = world.flow(Duration::from_secs(7)).await.longest_pause;
         println!("one replica cut off ({weather:?}): the longest pause of a member was {pause:?}");
         assert!(pause < Duration::from_secs(4), "{pause:?}");
         // It takes all members, so all have moved.
@@ -177,7 +136,7 @@ async fn members_of_a_replica_that_is_cut_off_from_the_database_move_to_the_othe
         let here = world.coordinator.client();
         eventually("the replica is back", async || here.ready().await.map_err(|error| error.to_string())).await;
     }
-    unharmed(&mut world, generation).await;
+    world.unharmed(generation).await;
 }
 
 #[tokio::test]
@@ -186,7 +145,7 @@ async fn a_replica_that_was_frozen_does_no_harm_when_it_wakes() {
     let mut world = World::start(options).await;
     let generation = world.cluster().await.generation.get();
     world.coordinator.process().freeze().await;
-    let pause = nobody_stops(&world, Duration::from_secs(7)).await;
+    let pause = world.flow(Duration::from_secs(7)).await.longest_pause;
     println!("one replica frozen: the longest pause of a member was {pause:?}");
     let there = world.others[0].client();
     let taken = there.take_snapshot(world.name(), &TakeSnapshot::default()).await.expect("a snapshot");
@@ -195,57 +154,6 @@ async fn a_replica_that_was_frozen_does_no_harm_when_it_wakes() {
     world.coordinator.process().thaw().await;
     let here = world.coordinator.client();
     eventually("the replica is back", async || here.ready().await.map_err(|error| error.to_string())).await;
-    nobody_stops(&world, Duration::from_secs(2)).await;
-    unharmed(&mut world, generation).await;
-}
-
-#[tokio::test]
-async fn the_database_may_crash_and_be_away_under_load_and_nothing_has_to_be_started_again() {
-    let options = WorldOptions { lease: "3s".to_owned(), ..options().with_two_replicas().with_own_postgres() };
-    let mut world = World::start(options).await;
-    let generation = world.cluster().await.generation.get();
-    for _ in 0..2 {
-        world.database.server().restart_immediate().await.expect("the server is back");
-        let pause = nobody_stops(&world, Duration::from_secs(1)).await;
-        println!("the database crashed: the longest pause of a member was {pause:?}");
-        eventually("a snapshot is taken", async || {
-            world.client().take_snapshot(world.name(), &TakeSnapshot::default()).await.map_err(|error| error.to_string())
-        })
-        .await;
-    }
-    // Away for all, for several leases.
-    let before = transfers(&world);
-    for line in 0..2 {
-        world.database.line(line).set(Weather::Cut);
-    }
-    let pause = nobody_stops(&world, Duration::from_secs(10)).await;
-    println!(
-        "the database was away for 10 s: {} transfers meanwhile, the longest pause of a member {pause:?}",
-        transfers(&world) - before
-    );
-    assert!(pause < Duration::from_secs(2), "{pause:?}");
-    for line in 0..2 {
-        world.database.line(line).set(Weather::Fair);
-    }
-    eventually("a snapshot is taken", async || {
-        world.client().take_snapshot(world.name(), &TakeSnapshot::default()).await.map_err(|error| error.to_string())
-    })
-    .await;
-    unharmed(&mut world, generation).await;
-}
-
-#[tokio::test]
-async fn the_store_may_be_away_under_load_and_nothing_has_to_be_started_again() {
-    let mut world = World::start(options().with_two_replicas().with_large_states()).await;
-    let generation = world.cluster().await.generation.get();
-    let failing = world.gate().fail(Requests::default(), Point::BeforeTheWork, Failure::SlowDown);
-    let id = world.take_snapshot().await;
-    failing.arrived(1).await;
-    let pause = nobody_stops(&world, Duration::from_secs(10)).await;
-    println!("the store was away for 10 s: the longest pause of a member was {pause:?}");
-    assert!(pause < Duration::from_secs(2), "{pause:?}");
-    drop(failing);
-    // Its deadline is a minute.
-    world.committed(id).await;
-    unharmed(&mut world, generation).await;
+    world.flow(Duration::from_secs(2)).await;
+    world.unharmed(generation).await;
 }
