@@ -63,6 +63,8 @@ pub struct World {
     _network: Option<Network>,
     directory: TempDir,
     program: PathBuf,
+    transfers_per_second: u32,
+    ballast_bytes: usize,
     /// The database.
     pub database: Database,
 }
@@ -82,18 +84,7 @@ impl World {
         };
         world.client().create_cluster(&cluster).await.expect("the cluster is created");
         for (number, name) in options.members.iter().enumerate() {
-            let settings = MemberSettings {
-                coordinator: world.urls(if options.spread { number } else { 0 }),
-                cluster: world.cluster.to_string(),
-                accounts: ACCOUNTS,
-                initial: INITIAL,
-                transfers_per_second: options.transfers_per_second,
-                ballast_bytes: options.ballast_bytes,
-                listen: None,
-                environment: world.bucket.environment(),
-            };
-            let name = name.parse().expect("a member's name");
-            world.members.push(MemberProcess::start(&options.program, world.directory.path(), name, settings));
+            world.start_member(name, if options.spread { number } else { 0 });
         }
         world.running(1).await;
         eventually("the first snapshot is committed", async || {
@@ -101,6 +92,40 @@ impl World {
         })
         .await;
         world
+    }
+
+    fn start_member(&mut self, name: &str, first: usize) {
+        let settings = MemberSettings {
+            coordinator: self.urls(first),
+            cluster: self.cluster.to_string(),
+            accounts: ACCOUNTS,
+            initial: INITIAL,
+            transfers_per_second: self.transfers_per_second,
+            ballast_bytes: self.ballast_bytes,
+            listen: None,
+            environment: self.bucket.environment(),
+        };
+        let name = name.parse().expect("a member's name");
+        self.members.push(MemberProcess::start(&self.program, self.directory.path(), name, settings));
+    }
+
+    /// Starts one more member, which asks the first coordinator first.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn add_member(&mut self, name: &str) {
+        self.start_member(name, 0);
+    }
+
+    /// Gives a member's process to the caller, for it isn't to be of the cluster any more.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn take_member_away(&mut self, name: &str) -> MemberProcess {
+        let at = self.members.iter().position(|member| member.name().as_str() == name);
+        self.members.remove(at.unwrap_or_else(|| panic!("no member {name}")))
     }
 
     /// Starts the database, the store and the coordinator only.
@@ -151,6 +176,8 @@ impl World {
             _network: network,
             directory,
             program: options.program.clone(),
+            transfers_per_second: options.transfers_per_second,
+            ballast_bytes: options.ballast_bytes,
             database,
         }
     }

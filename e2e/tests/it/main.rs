@@ -11,6 +11,7 @@ mod outages;
 mod processes;
 mod replicas;
 mod restore;
+mod restore_trouble;
 mod snapshots;
 mod store;
 
