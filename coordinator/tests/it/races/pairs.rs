@@ -175,6 +175,21 @@ async fn a_restore_and_the_last_report_leave_the_snapshot_ended_and_the_cluster_
     explore(&field, async || half_reported(&field).await, pair, check).await.must_hold();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_incarnation_and_the_last_report_of_the_old_one_leave_the_snapshot_of_one_view() {
+    let field = Field::new().await;
+    let register = async |replica: Arc<Replica>, (begun, _): (Begun, Open)| {
+        replica.register(&begun.cluster, MEMBERS[1], Uuid::now_v7()).await.map(drop)
+    };
+    let pair = Pair { first: operation(|replica, from| report(replica, from, MEMBERS[1])), second: operation(register) };
+    let check = async |(_, open): &(Begun, Open), came: &Came| {
+        let mut wrong = must_end(&field, *open, PATIENCE, &EITHER).await;
+        wrong.extend(unless(came.second.is_ok(), || format!("{:?}", came.second)));
+        wrong
+    };
+    explore(&field, async || half_reported(&field).await, pair, check).await.must_hold();
+}
+
 async fn restore(replica: Arc<Replica>, begun: Begun, to: usize) -> Done {
     replica.service.start_restore(&caller(), &begun.cluster, StartRestore::to(begun.committed[to])).await.map(drop)
 }
