@@ -9,7 +9,7 @@ use stillframe_api::{
     restore::{RestoreState, StartRestore},
     snapshot::SnapshotState,
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, layer::SubscriberExt};
 
 use crate::{
     agent::OnSnapshot,
@@ -55,6 +55,8 @@ impl Lines {
 #[tokio::test]
 async fn one_line_tells_of_each_snapshot_that_ended_each_step_of_a_restore_and_each_change_of_phase() {
     let lines = Lines::default();
+    // With a single subscriber, that of one thread, what other tests come to first on theirs counts as not to be logged, and is remembered so for all.
+    drop(tracing::subscriber::set_global_default(tracing_subscriber::registry().with(LevelFilter::OFF)));
     // Of this thread, on which everything in this test happens.
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).with_max_level(tracing::Level::INFO);
     let _logging = tracing::subscriber::set_default(subscriber.finish());

@@ -90,7 +90,7 @@ async fn without_its_database_the_coordinator_says_so_and_goes_on_when_it_is_bac
 
 #[tokio::test]
 async fn on_a_server_that_takes_no_writes_the_coordinator_says_so_loses_nobody_and_goes_on_when_there_is_one_that_does() {
-    let lease = Duration::from_secs(1);
+    let lease = Duration::from_secs(3);
     let world = World::start_with(|config| config.lease = lease).await;
     let _agents = world.running(2).await;
     let name = world.database.name().to_owned();
@@ -114,9 +114,9 @@ async fn on_a_server_that_takes_no_writes_the_coordinator_says_so_loses_nobody_a
             problem.detail.contains("read-only").then_some(())
         })
         .await;
-    // More leases' time than it takes to lose somebody.
+    // Long enough for every lease to run out.
     let began = Instant::now();
-    world.until("three leases' time", async || (began.elapsed() > 3 * lease).then_some(())).await;
+    world.until("more than a lease's time", async || (began.elapsed() > lease + lease / 3).then_some(())).await;
     // Every connection that there is now leads to the read-only server, and goes on saying so: only new ones don't.
     let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     assert!(world.count(held).await > 0);
@@ -134,7 +134,13 @@ async fn on_a_server_that_takes_no_writes_the_coordinator_says_so_loses_nobody_a
         }
     }
     world.committed().await;
-    assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'member.lost'").await, 0);
+    for why in ["connection", "lease"] {
+        let lost = match why {
+            "lease" => "SELECT count(*) FROM audit WHERE action = 'member.lost' AND reason LIKE '%lease%'",
+            _ => "SELECT count(*) FROM audit WHERE action = 'member.lost' AND reason NOT LIKE '%lease%'",
+        };
+        assert_eq!(world.count(lost).await, 0, "lost for its {why}");
+    }
     assert_eq!(world.cluster().await.generation, Generation(1));
 }
 
