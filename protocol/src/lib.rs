@@ -7,6 +7,7 @@
 //! | the frame and its bytes | [`frame`] |
 //! | the rules: cut, record, close, abort, fence | [`participant`] |
 //! | what proves a snapshot | [`certificate`] |
+//! | cycles of channels | [`topology`] |
 //! | what has to hold of a channel at a cut | [`invariant`] |
 
 pub mod certificate;
@@ -16,6 +17,7 @@ pub mod invariant;
 pub mod name;
 pub mod participant;
 pub mod ranges;
+pub mod topology;
 
 pub use certificate::{CertifiedSnapshot, Logged, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
 pub use frame::{Frame, FrameBody, FrameError, Marker};

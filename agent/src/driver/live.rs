@@ -235,8 +235,8 @@ impl Live {
                 }
                 Output::Capture { first, last } => self.capture(first, last, app),
                 Output::Record { epochs, from, seq, payload } => self.record(&epochs, from, seq, payload),
-                // Only with sender-logged channels, which the agent doesn't ask for; a part without its log would be refused.
-                Output::Log { .. } => {}
+                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
+                Output::Log { .. } | Output::Resume { .. } => {}
                 Output::Sealed { epoch, counters } => self.sealed(epoch, &counters),
                 Output::Violated { from, epochs, expected, found } => {
                     let detail = |channel: &Channel| {

@@ -13,8 +13,14 @@ use crate::{
 };
 
 impl Participant {
-    /// The coordinator began this epoch: cuts it, and all before it that aren't cut. Does nothing if it is cut already.
+    /// The coordinator began this epoch: cuts it, and all before it that aren't cut. Does nothing if it is cut already. A member with aligned channels cuts it
+    /// when all of its incoming channels have brought their markers, and at once only if it has none.
     pub fn begin(&mut self, epoch: Epoch) {
+        if self.is_aligned() {
+            self.begun = self.begun.max(epoch);
+            self.align();
+            return;
+        }
         self.cut(epoch);
     }
 
@@ -27,6 +33,7 @@ impl Participant {
                 // To forget that an epoch was aborted is harmless: it is recorded until it is aborted again.
                 self.aborted_ahead.pop_last();
             }
+            self.align();
         } else {
             if !self.rules.breaks(BrokenRule::AbortKeepsRecording) {
                 self.recordings.remove(&epoch);
@@ -42,13 +49,13 @@ impl Participant {
         self.recordings.keys().copied()
     }
 
-    /// What an open epoch still waits for, by sender; empty if it isn't open.
+    /// What an open epoch still waits for, by sender; empty if it isn't open. With aligned channels also what an epoch that isn't cut waits for.
     #[must_use]
     pub fn missing(&self, epoch: Epoch) -> Vec<Missing> {
         self.recordings
             .get(&epoch)
             .map(|recording| recording.missing(|from| self.incoming.get(&from).map(|channel| &channel.received)))
-            .unwrap_or_default()
+            .unwrap_or_else(|| self.unaligned(epoch))
     }
 
     /// Cuts all epochs through `last` at this point of the execution, with one capture.
@@ -74,7 +81,7 @@ impl Participant {
                 self.put_bare_markers();
                 self.seal_logged(&epochs, &sent, &logged);
             }
-            ChannelState::Marker => {
+            ChannelState::Marker | ChannelState::Aligned => {
                 self.put_markers(&epochs);
                 self.record_from_here(&epochs, &sent);
             }
@@ -87,7 +94,10 @@ impl Participant {
         let replaced = self.peers_replaced();
         for &epoch in epochs {
             let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone(), awaits_unopened));
-            let open = self.incoming.iter().map(|(&from, channel)| (from, channel.received.clone(), true));
+            // A channel that is aligned has brought all that it could bring.
+            let awaits_marker = |reached: Epoch| !self.is_aligned() || reached < epoch;
+            let open = self.incoming.iter();
+            let open = open.map(|(&from, channel)| (from, channel.received.clone(), awaits_marker(channel.reached)));
             let recording = Recording::new(sent.clone(), replaced.clone(), unopened.chain(open));
             let complete = recording.is_complete();
             self.recordings.insert(epoch, recording);

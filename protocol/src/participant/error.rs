@@ -1,7 +1,7 @@
 //! Why a participant refuses something.
 
 use crate::{
-    ids::{Generation, Incarnation, MemberId, Seq},
+    ids::{Epoch, Generation, Incarnation, MemberId, Seq},
     participant::ChannelOrdering,
 };
 
@@ -79,6 +79,25 @@ pub enum ReceiveError {
         expected: ChannelOrdering,
         /// The ordering of the new open.
         found: ChannelOrdering,
+    },
+    /// Fenced: an aligned member takes only fifo channels. Configure the channel as fifo, or the cluster with another channel state.
+    #[error("member {from} opened an unordered channel: expected fifo, as channels are aligned here")]
+    NotFifo {
+        /// The sender.
+        from: MemberId,
+    },
+    /// Held: the frame comes from behind a cut that isn't made here yet, because other channels haven't brought their markers. Keep it, and take nothing more from its
+    /// connection, until [`Output::Resume`](super::Output::Resume) names the member; then bring it again. If the connection breaks meanwhile, drop it.
+    #[error(
+        "frame from member {from} is of epoch {epoch}, and only {cut} is cut: it is held back until the other channels are aligned"
+    )]
+    Held {
+        /// The sender.
+        from: MemberId,
+        /// The frame's epoch.
+        epoch: Epoch,
+        /// The newest epoch that is cut.
+        cut: Epoch,
     },
     /// Fenced: an answer claims messages that weren't sent. The two ends don't continue from the same snapshot.
     #[error(

@@ -27,6 +27,8 @@ pub(super) struct Incoming {
     pub(super) received: SeqRanges,
     /// The newest epoch whose marker is known.
     pub(super) markers_through: Epoch,
+    /// The newest epoch that its sender is known to have cut, all that it sent before being received. Only aligned channels use it.
+    pub(super) reached: Epoch,
     /// Whether something came in since the last acknowledgement.
     pub(super) ack_due: bool,
 }
@@ -46,7 +48,15 @@ pub(super) enum Arrival {
 
 impl Incoming {
     pub(super) fn new(peer_incarnation: Incarnation, ordering: ChannelOrdering, received: SeqRanges) -> Self {
-        Self { peer_incarnation, ordering, order: Order::Strict, received, markers_through: Epoch(0), ack_due: false }
+        Self {
+            peer_incarnation,
+            ordering,
+            order: Order::Strict,
+            received,
+            markers_through: Epoch(0),
+            reached: Epoch(0),
+            ack_due: false,
+        }
     }
 
     /// The number that a fifo channel has to bring next.

@@ -5,6 +5,7 @@
 //! | rule | file |
 //! | --- | --- |
 //! | cut, abort, seal | `cut` |
+//! | waiting for all markers, and holding back what comes behind them | `align` |
 //! | what a sender logs at its cut | `log` |
 //! | fencing, record, close, handshake from the receiver's side | `receive` |
 //! | send, markers ahead of later messages, retransmission, handshake from the sender's side | `send` |
@@ -15,6 +16,7 @@
 //! [`MAX_MARKERS`](crate::frame::MAX_MARKERS) markers and [`MAX_RANGES`](crate::frame::MAX_RANGES) ranges, and for each of at most
 //! [`MAX_OPEN_EPOCHS`] open epochs a copy of the counters. Nothing is kept of an epoch that was sealed or aborted.
 
+mod align;
 mod cut;
 mod error;
 mod incoming;
@@ -68,6 +70,9 @@ pub enum ChannelState {
     Marker,
     /// The sender logs, at its cut, what isn't acknowledged. Takes no time; holds up to a window, of which what the receiver had received is skipped at a restore.
     SenderLogged,
+    /// There is none: the receiver holds a channel back behind its marker until all of its channels have brought theirs, and cuts then. For channels that are all
+    /// fifo and form no cycle ([`find_cycle`](crate::topology::find_cycle)); unordered ones are refused. A snapshot waits for what is queued, and so does what comes behind it.
+    Aligned,
 }
 
 /// Who a participant is.
@@ -107,6 +112,10 @@ pub struct Participant {
     channel_state: ChannelState,
     /// The newest incarnation of each peer that was replaced.
     replaced: BTreeMap<MemberId, Incarnation>,
+    /// The newest epoch that the coordinator began.
+    begun: Epoch,
+    /// The peers whose frames were refused until more is cut.
+    held: BTreeSet<MemberId>,
     /// Epochs that were aborted before they were cut.
     aborted_ahead: BTreeSet<Epoch>,
     /// The senders whose channels brought something since the last acknowledgement.
@@ -138,6 +147,8 @@ impl Participant {
             recordings: BTreeMap::new(),
             channel_state: ChannelState::default(),
             replaced: BTreeMap::new(),
+            begun: Epoch(0),
+            held: BTreeSet::new(),
             aborted_ahead: BTreeSet::new(),
             acks_due: Vec::new(),
             newest_generation: identity.generation,

@@ -70,6 +70,12 @@ pub enum Output {
         /// The channel's receiver.
         to: MemberId,
     },
+    /// Bring the frames from this member again that were refused as [`ReceiveError::Held`](super::ReceiveError::Held), then the rest of its connections. Only with
+    /// [`ChannelState::Aligned`](super::ChannelState::Aligned).
+    Resume {
+        /// The member.
+        from: MemberId,
+    },
     /// This member's part of the epoch is complete: all incoming channels are closed, or the outgoing ones are logged.
     Sealed {
         /// The epoch.

@@ -30,12 +30,15 @@ impl Participant {
         match body {
             FrameBody::Data { seq, payload } => {
                 self.fence_incoming(from, incarnation)?;
+                self.hold_message(from, seq, epoch)?;
                 if self.rules.breaks(BrokenRule::DeliverBeforeCut) {
                     self.take_message(from, seq, epoch, payload)?;
                     self.cut(newest);
                     self.take_markers(from, &markers)
                 } else {
-                    self.cut(newest);
+                    if !self.is_aligned() {
+                        self.cut(newest);
+                    }
                     self.take_markers(from, &markers)?;
                     self.take_message(from, seq, epoch, payload)
                 }
@@ -43,7 +46,10 @@ impl Participant {
             FrameBody::Marker => {
                 self.fence_incoming(from, incarnation)?;
                 self.cut_unless(BrokenRule::MarkerDoesNotCut, newest);
-                self.take_markers(from, &markers)
+                self.take_markers(from, &markers)?;
+                self.reached(from, newest);
+                self.align();
+                Ok(())
             }
             FrameBody::Ack { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
@@ -54,11 +60,16 @@ impl Participant {
             FrameBody::Open { ordering } => {
                 self.fence_open(from, incarnation, ordering)?;
                 self.cut_unless(BrokenRule::HandshakeDoesNotCut, newest);
-                self.accept(from, incarnation, ordering);
+                self.accept(from, incarnation, ordering, newest);
+                self.align();
                 Ok(())
             }
             FrameBody::Accept { received, markers_through } => {
                 self.fence_outgoing(from, incarnation, &received)?;
+                if self.is_aligned() && !self.rules.breaks(BrokenRule::AlignedOpensEarly) {
+                    // The receiver didn't wait for a channel that opens behind its cut: it is used only behind ours.
+                    self.hold(from, newest)?;
+                }
                 self.cut_with_acknowledgement(BrokenRule::HandshakeDoesNotCut, newest, from, &received);
                 self.take_acknowledgement(from, &received, markers_through);
                 self.opened(from);
@@ -68,7 +79,7 @@ impl Participant {
     }
 
     fn cut_unless(&mut self, broken: BrokenRule, newest: Epoch) {
-        if !self.rules.breaks(broken) {
+        if !self.is_aligned() && !self.rules.breaks(broken) {
             self.cut(newest);
         }
     }
@@ -141,6 +152,9 @@ impl Participant {
     }
 
     fn fence_open(&self, from: MemberId, found: Incarnation, ordering: ChannelOrdering) -> Result<(), ReceiveError> {
+        if self.is_aligned() && ordering != ChannelOrdering::Fifo {
+            return Err(ReceiveError::NotFifo { from });
+        }
         let as_sender = self.incoming.get(&from);
         let as_receiver = self.outgoing.get(&from);
         let known = as_sender.map(|channel| channel.peer_incarnation).max(as_receiver.map(|channel| channel.peer_incarnation));
@@ -155,7 +169,7 @@ impl Participant {
 
     /// Answers an open. The channel is known from now on. If it is new, it needs no marker of any epoch that is cut here: the answer carries our epoch, and its
     /// sender cuts that before it uses the channel.
-    fn accept(&mut self, from: MemberId, incarnation: Incarnation, ordering: ChannelOrdering) {
+    fn accept(&mut self, from: MemberId, incarnation: Incarnation, ordering: ChannelOrdering, epoch: Epoch) {
         self.replace_peer(from, incarnation);
         let restored = &mut self.restored.received;
         let mut again = true;
@@ -165,6 +179,9 @@ impl Participant {
         });
         if again {
             channel.order = Order::Resumed;
+        } else if !self.rules.breaks(BrokenRule::AlignedOpenTellsNothing) {
+            // Its sender can have sent nothing before it cut what the open tells of; of that there is no marker.
+            channel.reached = epoch;
         }
         let body = FrameBody::Accept { received: channel.received.clone(), markers_through: channel.markers_through };
         self.transmit(from, incarnation, self.epoch, Vec::new(), body);

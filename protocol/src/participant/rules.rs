@@ -61,6 +61,16 @@ pub enum BrokenRule {
     AbortKeepsMarker,
     /// Records an epoch that was aborted before it was cut.
     AbortedAheadIsRecorded,
+    /// Delivers what comes behind a marker instead of holding it back, in an aligned member.
+    AlignedDeliversLater,
+    /// Cuts at the first marker instead of the last, in an aligned member.
+    AlignsAtFirstMarker,
+    /// Waits for the markers of an epoch that was aborted, in an aligned member.
+    AlignsAborted,
+    /// Uses a channel whose receiver has cut more, in an aligned member.
+    AlignedOpensEarly,
+    /// Waits for markers of before a channel was opened, in an aligned member.
+    AlignedOpenTellsNothing,
     /// Drops what isn't acknowledged when a connection breaks.
     ForgetsUnacknowledged,
     /// Transmits the messages that aren't acknowledged again, but not the markers.
@@ -69,7 +79,7 @@ pub enum BrokenRule {
 
 impl BrokenRule {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::DeliverBeforeCut,
         Self::MarkerBehindLaterMessage,
         Self::MarkerDoesNotCut,
@@ -97,6 +107,11 @@ impl BrokenRule {
         Self::AbortKeepsRecording,
         Self::AbortKeepsMarker,
         Self::AbortedAheadIsRecorded,
+        Self::AlignedDeliversLater,
+        Self::AlignsAtFirstMarker,
+        Self::AlignsAborted,
+        Self::AlignedOpensEarly,
+        Self::AlignedOpenTellsNothing,
         Self::ForgetsUnacknowledged,
         Self::MarkersNotRepeated,
     ];

@@ -28,6 +28,7 @@ impl Participant {
             return;
         }
         self.replace_peer(peer, peer_incarnation);
+        self.align();
         let restored = &mut self.restored.sent;
         let channel = self
             .outgoing

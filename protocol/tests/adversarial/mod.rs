@@ -6,8 +6,10 @@
 //! | handshakes at the worst moment | [`opening`] |
 //! | what is refused, and that it changes nothing | [`refusing`] |
 //! | parts that are complete at the cut | [`logging`] |
+//! | channels that are held back until all are aligned | [`aligning`] |
 //! | that nothing grows without bound | [`bounds`] |
 
+mod aligning;
 mod bounds;
 mod cutting;
 mod logging;
@@ -59,6 +61,7 @@ fn short(output: &Output) -> String {
     match output {
         Output::Capture { first, last } => format!("capture {first}..={last}"),
         Output::Record { epochs, seq, .. } => format!("record {seq} for {}", list(epochs)),
+        Output::Resume { from } => format!("resume {from}"),
         Output::Log { epochs, messages, .. } => {
             format!("log {} for {}", messages.iter().map(|(seq, _)| seq.to_string()).collect::<Vec<_>>().join(","), list(epochs))
         }

@@ -7,6 +7,7 @@ use stillframe_protocol::{ChannelOrdering, Epoch};
 
 use super::{
     bounds::{Bounds, Seen},
+    member::Arrival,
     network::Way,
     promises,
     state::{Phase, State, Wrong},
@@ -31,6 +32,8 @@ pub enum Action {
     LoseInOrder { channel: usize },
     /// A connection brings its next frame to a member it isn't for.
     Misroute { channel: usize, to: usize },
+    /// A member goes over to recording.
+    Unalign { member: usize, epoch: Epoch },
     /// A member acknowledges what it received.
     Acknowledge { member: usize },
     /// The channel's sender transmits again what isn't acknowledged.
@@ -92,7 +95,7 @@ impl Cluster {
     fn network_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let bounds = &self.bounds;
         for (channel, link) in state.network.links.iter().enumerate() {
-            if !link.forward.is_empty() {
+            if !link.forward.is_empty() && !link.held[0] {
                 actions.push(Action::Deliver { channel, way: Way::Forward });
                 if state.left.lies > 0 {
                     actions.push(Action::LoseInOrder { channel });
@@ -101,7 +104,7 @@ impl Cluster {
                     actions.extend(others.map(|to| Action::Misroute { channel, to }));
                 }
             }
-            if !link.backward.is_empty() {
+            if !link.backward.is_empty() && !link.held[1] {
                 actions.push(Action::Deliver { channel, way: Way::Backward });
             }
             if link.up && state.left.disconnects > 0 {
@@ -148,7 +151,7 @@ impl Cluster {
                 continue;
             }
             let generation = process.participant.identity().generation;
-            for epoch in (process.participant.epoch().0 + 1..=self.bounds.epochs).map(Epoch) {
+            for epoch in (process.participant.epoch().max(process.told).0 + 1..=self.bounds.epochs).map(Epoch) {
                 // A member isn't told of another generation's snapshots.
                 if state.snapshots.get(&epoch).map_or(state.generation, |snapshot| snapshot.generation) == generation {
                     actions.push(Action::Begin { member, epoch });
@@ -159,6 +162,9 @@ impl Cluster {
                 if snapshot.phase == Phase::Aborted && !told && snapshot.generation == generation {
                     actions.push(Action::ObeyAbort { member, epoch });
                 }
+            }
+            if state.left.unaligns > 0 && process.told > process.participant.epoch() {
+                actions.push(Action::Unalign { member, epoch: process.told });
             }
             if state.left.crashes > 0 {
                 actions.push(Action::Crash { member });
@@ -178,19 +184,26 @@ impl Cluster {
             Action::Open { channel } => self.open(state, channel),
             Action::Send { channel } => self.send(state, channel),
             Action::Deliver { channel, way } => {
-                let frame = Arc::make_mut(&mut state.network).stream(channel, way).pop_front();
-                self.arrive(state, frame, None)
+                let Some(frame) = Arc::make_mut(&mut state.network).stream(channel, way).pop_front() else { return Ok(()) };
+                if self.arrive(state, Some(frame.clone()), None)? == Arrival::Held {
+                    Arc::make_mut(&mut state.network).hold(channel, way, frame);
+                }
+                Ok(())
             }
             Action::DeliverLate { stream } => {
                 let frame = Arc::make_mut(&mut state.network).take_stale(stream);
-                self.arrive(state, frame, None)
+                // What a broken connection brings isn't kept, nor is anything behind it.
+                if self.arrive(state, frame, None)? == Arrival::Held && stream < state.network.stale.len() {
+                    Arc::make_mut(&mut state.network).stale.remove(stream);
+                }
+                Ok(())
             }
             Action::DeliverLoose { datagram, keep } => {
                 if keep && !self.bounds.datagrams_stay {
                     state.left.repeats -= 1;
                 }
                 let frame = Arc::make_mut(&mut state.network).take_loose(datagram, keep);
-                self.arrive(state, frame, None)
+                self.arrive(state, frame, None).map(drop)
             }
             Action::Lose { datagram } => {
                 state.left.losses -= 1;
@@ -205,7 +218,7 @@ impl Cluster {
             Action::Misroute { channel, to } => {
                 state.left.lies -= 1;
                 let frame = Arc::make_mut(&mut state.network).stream(channel, Way::Forward).pop_front();
-                self.arrive(state, frame, Some(to))
+                self.arrive(state, frame, Some(to)).map(drop)
             }
             Action::Acknowledge { member } => self.with(state, member, |process| process.participant.acknowledge()),
             Action::Retransmit { channel } => {
@@ -220,7 +233,10 @@ impl Cluster {
             }
             Action::Begin { member, epoch } => {
                 self.allocate(state, epoch);
-                self.with(state, member, |process| process.participant.begin(epoch))
+                self.with(state, member, |process| {
+                    process.told = process.told.max(epoch);
+                    process.participant.begin(epoch);
+                })
             }
             Action::Abort { epoch } => {
                 state.left.aborts -= 1;
@@ -232,6 +248,13 @@ impl Cluster {
                 process.aborted.insert(epoch);
                 process.captured.remove(&epoch);
             }),
+            Action::Unalign { member, epoch } => {
+                state.left.unaligns -= 1;
+                self.with(state, member, |process| {
+                    process.unaligned = true;
+                    process.participant.unalign(epoch);
+                })
+            }
             Action::Crash { member } => {
                 self.crash(state, member);
                 Ok(())

@@ -49,6 +49,8 @@ pub struct Bounds {
     pub lies: u8,
     pub crashes: u8,
     pub restores: u8,
+    /// How often a member goes over to recording.
+    pub unaligns: u8,
     /// Whether the last member has a new incarnation after a restore.
     pub restore_replaces: bool,
     pub channel_state: ChannelState,
@@ -82,6 +84,7 @@ pub enum Sight {
     Reinjected,
     CommittedAfterRestore,
     Logged,
+    HeldForAlignment,
 }
 
 /// What was seen in a run. It isn't part of the states, so that having seen something makes no state new.
@@ -112,6 +115,11 @@ fn into_one(ordering: ChannelOrdering) -> Vec<Channel> {
     (0..2).map(|from| Channel { from, to: 2, ordering }).collect()
 }
 
+/// `0 -> 1`, `0 -> 2` and `1 -> 2`.
+fn diamond() -> Vec<Channel> {
+    [(0, 1), (0, 2), (1, 2)].map(|(from, to)| Channel { from, to, ordering: Fifo }).into()
+}
+
 impl Bounds {
     fn new(name: &'static str, members: usize, channels: Vec<Channel>, reaches: &'static [Sight]) -> Self {
         Self {
@@ -131,6 +139,7 @@ impl Bounds {
             lies: 0,
             crashes: 0,
             restores: 0,
+            unaligns: 0,
             restore_replaces: false,
             channel_state: ChannelState::Marker,
             reaches,
@@ -183,10 +192,15 @@ pub enum Named {
     LoggedUnordered,
     LoggedCrash,
     LoggedRestore,
+    Aligned,
+    AlignedEpochs,
+    AlignedTimeout,
+    AlignedOpening,
+    AlignedBreaks,
 }
 
 impl Named {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Fifo,
         Self::FifoIntoOne,
         Self::FifoBreaks,
@@ -205,6 +219,11 @@ impl Named {
         Self::LoggedUnordered,
         Self::LoggedCrash,
         Self::LoggedRestore,
+        Self::Aligned,
+        Self::AlignedEpochs,
+        Self::AlignedTimeout,
+        Self::AlignedOpening,
+        Self::AlignedBreaks,
     ];
 
     /// The bounds of a model.
@@ -221,7 +240,7 @@ impl Named {
             },
             Self::FifoBreaks => Bounds {
                 acknowledges: true,
-                disconnects: depth.of(1, 2),
+                disconnects: 1,
                 messages: depth.of(1, 2),
                 ..Bounds::new(
                     "fifo, connections break and come back",
@@ -396,6 +415,43 @@ impl Named {
                     &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
                 )
             },
+            Self::Aligned => Bounds {
+                channel_state: ChannelState::Aligned,
+                messages: depth.of(1, 2),
+                ..Bounds::new("aligned, a diamond", 3, diamond(), &[Committed, HeldForAlignment])
+            },
+            Self::AlignedEpochs => Bounds {
+                channel_state: ChannelState::Aligned,
+                epochs: 2,
+                aborts: 1,
+                messages: depth.of(1, 2),
+                ..Bounds::new("aligned, concurrent epochs", 3, into_one(Fifo), &[Committed, HeldForAlignment, Leapt])
+            },
+            Self::AlignedTimeout => Bounds {
+                channel_state: ChannelState::Aligned,
+                epochs: depth.of(1, 2),
+                unaligns: 1,
+                messages: depth.of(1, 2),
+                ..Bounds::new("aligned, over to recording", 3, into_one(Fifo), &[CommittedInFlight, HeldForAlignment, Recorded])
+            },
+            Self::AlignedOpening => Bounds {
+                channel_state: ChannelState::Aligned,
+                opened: false,
+                messages: 1,
+                ..Bounds::new(
+                    "aligned, channels open at any time",
+                    3,
+                    depth.of(into_one(Fifo), diamond()),
+                    &[Committed, HeldForAlignment],
+                )
+            },
+            Self::AlignedBreaks => Bounds {
+                channel_state: ChannelState::Aligned,
+                acknowledges: depth.of(false, true),
+                disconnects: 1,
+                messages: depth.of(1, 2),
+                ..Bounds::new("aligned, connections break", 3, into_one(Fifo), &[Committed, HeldForAlignment])
+            },
         }
     }
 
@@ -428,6 +484,10 @@ impl Named {
             BrokenRule::AbortKeepsRecording => &[Self::Epochs],
             BrokenRule::AbortKeepsMarker => &[Self::EpochsUnordered],
             BrokenRule::AbortedAheadIsRecorded => &[Self::Epochs],
+            BrokenRule::AlignedDeliversLater => &[Self::Aligned],
+            BrokenRule::AlignsAtFirstMarker => &[Self::Aligned],
+            BrokenRule::AlignsAborted => &[Self::AlignedEpochs],
+            BrokenRule::AlignedOpensEarly | BrokenRule::AlignedOpenTellsNothing => &[Self::AlignedOpening],
             BrokenRule::ForgetsUnacknowledged => &[Self::FifoBreaks],
             BrokenRule::MarkersNotRepeated => &[Self::FifoBreaks],
         }

@@ -42,6 +42,7 @@ impl Cluster {
                 lies: bounds.lies,
                 crashes: bounds.crashes,
                 restores: bounds.restores,
+                unaligns: bounds.unaligns,
             },
             wrong: None,
         };

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use stillframe_protocol::{
-    ChannelOrdering, Epoch, Frame, FrameBody, Generation, Identity, Incarnation, MemberId, Output, Participant, ReceiveError,
-    SealedCounters, Seq, SeqRanges, participant::BrokenRule,
+    ChannelOrdering, ChannelState, Epoch, Frame, FrameBody, Generation, Identity, Incarnation, MemberId, Output, Participant,
+    ReceiveError, SealedCounters, Seq, SeqRanges, participant::BrokenRule,
 };
 
 use super::{
@@ -24,6 +24,15 @@ fn payload(from: Identity, to: usize, to_incarnation: Incarnation, seq: u64) -> 
     let Identity { member, incarnation, generation } = from;
     let words = [u64::from(member.0), incarnation.0, generation.0, to as u64, to_incarnation.0, seq];
     words.map(|word| word as u8).to_vec().into()
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was taken, or dropped.
+    Taken,
+    /// It has to be brought again later.
+    Held,
 }
 
 impl Member {
@@ -53,7 +62,16 @@ impl Cluster {
         if let Some(rule) = self.bounds.broken {
             participant = participant.with_broken_rule(rule);
         }
-        Member { participant, base, seen, captured: BTreeMap::new(), aborted: Default::default(), holds: false }
+        Member {
+            participant,
+            base,
+            seen,
+            captured: BTreeMap::new(),
+            aborted: Default::default(),
+            holds: false,
+            told: base,
+            unaligned: false,
+        }
     }
 
     /// Lets a member do something and carries out what it wants.
@@ -97,11 +115,11 @@ impl Cluster {
     }
 
     /// A frame arrives where it is for, or somewhere else.
-    pub fn arrive(&self, state: &mut State, frame: Option<Frame>, misrouted: Option<usize>) -> Result<(), Wrong> {
-        let Some(frame) = frame else { return Ok(()) };
+    pub fn arrive(&self, state: &mut State, frame: Option<Frame>, misrouted: Option<usize>) -> Result<Arrival, Wrong> {
+        let Some(frame) = frame else { return Ok(Arrival::Taken) };
         let to = misrouted.unwrap_or(frame.to.0 as usize);
         if state.members[to].holds {
-            return Ok(());
+            return Ok(Arrival::Taken);
         }
         let process = Arc::make_mut(&mut state.members[to]);
         let me = process.participant.identity();
@@ -116,7 +134,7 @@ impl Cluster {
             Ok(()) if foreign && self.bounds.broken.is_none_or(|rule| rule == BrokenRule::NewerGenerationAccepted) => {
                 return Err(Promise::Fence.broken(format!("{to} took {frame:?}")));
             }
-            Ok(()) => {}
+            Ok(()) | Err(ReceiveError::Held { .. }) => {}
             Err(ReceiveError::NewerGeneration { .. }) => {
                 self.seen.note(Sight::HeldByNewerGeneration);
                 process.holds = true;
@@ -127,6 +145,7 @@ impl Cluster {
                 | ReceiveError::NotForMe { .. }
                 | ReceiveError::UnknownChannel { .. }
                 | ReceiveError::OrderingChanged { .. }
+                | ReceiveError::NotFifo { .. }
                 | ReceiveError::NotSent { .. },
             ) => {
                 if !unchanged {
@@ -147,14 +166,16 @@ impl Cluster {
             Err(ReceiveError::WrongIncarnation { .. }) => self.seen.note(Sight::OldIncarnationFenced),
             Err(ReceiveError::NotForMe { .. }) => self.seen.note(Sight::ForeignMemberFenced),
             Err(ReceiveError::Fifo { .. }) => self.seen.note(Sight::FifoViolated),
+            Err(ReceiveError::Held { .. }) => self.seen.note(Sight::HeldForAlignment),
             _ => {}
         }
+        let held = matches!(result, Err(ReceiveError::Held { .. }));
         let opened = result.is_ok() && matches!(frame.body, FrameBody::Open { .. });
         self.drain(state, to)?;
         if opened {
             Arc::make_mut(&mut state.members[to]).meet(frame.from.0 as usize, frame.from_incarnation);
         }
-        Ok(())
+        Ok(if held { Arrival::Held } else { Arrival::Taken })
     }
 
     /// Remembers that something interesting happens.
@@ -198,6 +219,9 @@ impl Cluster {
                 }
                 Output::Record { epochs, from, seq, .. } => {
                     self.seen.note(Sight::Recorded);
+                    if self.bounds.channel_state == ChannelState::Aligned && !process.unaligned {
+                        return Err(Promise::Aligned.broken(format!("{member} records {seq}, but is aligned")));
+                    }
                     let peer = newest(&process.seen.received).get(&(from.0 as usize)).map(|peer| (from.0 as usize, peer.0));
                     for epoch in epochs {
                         let recorded = process
@@ -208,6 +232,10 @@ impl Cluster {
                             return Err(Promise::Part.broken(format!("{member} records {seq} for {epoch}: {recorded:?}")));
                         }
                     }
+                }
+                Output::Resume { from } => {
+                    let network = Arc::make_mut(&mut state.network);
+                    network.resume(&self.bounds.channels, from.0 as usize, member);
                 }
                 Output::Log { epochs, to, messages } => {
                     self.seen.note(Sight::Logged);

@@ -29,6 +29,8 @@ pub struct Link {
     pub forward: Stream,
     /// Acknowledgements and accepts.
     pub backward: Stream,
+    /// The receiver of a way doesn't take its next frame yet.
+    pub held: [bool; 2],
 }
 
 /// A way of a connection.
@@ -47,6 +49,7 @@ impl Network {
     pub fn disconnect(&mut self, channel: usize) {
         let link = &mut self.links[channel];
         link.up = false;
+        link.held = [false; 2];
         for stream in [&mut link.forward, &mut link.backward] {
             if !stream.is_empty() {
                 self.stale.push(std::mem::take(stream));
@@ -83,6 +86,23 @@ impl Network {
         }
     }
 
+    /// The receiver refused the frame for now.
+    pub fn hold(&mut self, channel: usize, way: Way, frame: Frame) {
+        self.stream(channel, way).push_front(frame);
+        self.links[channel].held[way as usize] = true;
+    }
+
+    /// `to` takes the frames from `from` again.
+    pub fn resume(&mut self, channels: &[Channel], from: usize, to: usize) {
+        for (link, channel) in self.links.iter_mut().zip(channels) {
+            if (channel.from, channel.to) == (from, to) {
+                link.held[Way::Forward as usize] = false;
+            } else if (channel.to, channel.from) == (from, to) {
+                link.held[Way::Backward as usize] = false;
+            }
+        }
+    }
+
     pub fn take_stale(&mut self, n: usize) -> Option<Frame> {
         let frame = self.stale.get_mut(n)?.pop_front();
         if self.stale[n].is_empty() {
@@ -104,8 +124,9 @@ impl Network {
         Frame::decode(bytes).ok()
     }
 
-    /// Whether all connections are up and nothing is under way. What broken ones left doesn't count: it may be lost.
+    /// Whether all connections are up and nothing is under way but what is held. What broken ones left doesn't count: it may be lost.
     pub fn is_silent(&self) -> bool {
-        self.loose.is_empty() && self.links.iter().all(|link| link.up && link.forward.is_empty() && link.backward.is_empty())
+        let quiet = |link: &Link| (link.forward.is_empty() || link.held[0]) && (link.backward.is_empty() || link.held[1]);
+        self.loose.is_empty() && self.links.iter().all(|link| link.up && quiet(link))
     }
 }

@@ -24,6 +24,7 @@ pub fn properties(cluster: &Cluster) -> Vec<Property<Cluster>> {
         Property::always("of an aborted epoch nothing stays", |_, s| kept(s, Promise::Aborted)),
         Property::always("what is fenced changes nothing", |_, s| kept(s, Promise::Fence)),
         Property::always("no honest transport is accused", |_, s| kept(s, Promise::Transport)),
+        Property::always("an aligned member records nothing", |_, s| kept(s, Promise::Aligned)),
         Property::always("at rest everything arrived and every snapshot ended", |c, s| missing_at_rest(c, s).is_none()),
     ];
     always.into_iter().chain(cluster.bounds.reaches.iter().map(|&sight| sight.property())).collect()
@@ -39,7 +40,9 @@ pub fn missing_at_rest(cluster: &Cluster, state: &State) -> Option<String> {
         && state.members.iter().all(|process| {
             let told = |epoch| process.aborted.contains(epoch) || *epoch <= process.base;
             let aborted = state.snapshots.iter().filter(|(_, snapshot)| snapshot.phase == Phase::Aborted);
-            !process.holds && process.participant.epoch() == state.newest && aborted.into_iter().all(|(epoch, _)| told(epoch))
+            !process.holds
+                && process.participant.epoch().max(process.told) == state.newest
+                && aborted.into_iter().all(|(epoch, _)| told(epoch))
         })
         && bounds
             .channels
@@ -57,7 +60,8 @@ pub fn missing_at_rest(cluster: &Cluster, state: &State) -> Option<String> {
         }
     }
     let waits = state.members.iter().find_map(|process| {
-        let epoch = process.participant.open_epochs().next()?;
+        let behind = (process.participant.epoch() < state.newest).then_some(state.newest);
+        let epoch = process.participant.open_epochs().next().or(behind)?;
         Some(format!("{:?} of {epoch}", process.participant.missing(epoch)))
     });
     let open = state.snapshots.iter().find(|(_, snapshot)| snapshot.phase == Phase::Recording);
@@ -107,4 +111,5 @@ sights! {
     Reinjected: "a snapshot with messages in flight is restored",
     CommittedAfterRestore: "a snapshot is committed after a restore",
     Logged: "a message is logged",
+    HeldForAlignment: "a frame is held back until the channels are aligned",
 }

@@ -39,6 +39,7 @@ pub struct Left {
     pub lies: u8,
     pub crashes: u8,
     pub restores: u8,
+    pub unaligns: u8,
 }
 
 /// One member: its participant, and what its application saw. The checks use only the latter.
@@ -53,6 +54,10 @@ pub struct Member {
     pub aborted: BTreeSet<Epoch>,
     /// It saw a frame of a newer generation, and holds everything.
     pub holds: bool,
+    /// The newest epoch of which the coordinator told it.
+    pub told: Epoch,
+    /// It went over to recording once, because an alignment took too long.
+    pub unaligned: bool,
 }
 
 /// An incarnation of a member.
@@ -108,6 +113,7 @@ pub enum Promise {
     Aborted,
     Fence,
     Transport,
+    Aligned,
 }
 
 impl Promise {

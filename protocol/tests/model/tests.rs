@@ -44,6 +44,11 @@ models! {
     every_sender_logged_cut_over_datagrams_is_exact: LoggedUnordered,
     what_was_logged_for_an_old_incarnation_is_not_taken_for_the_new_one: LoggedCrash,
     a_restore_delivers_what_was_logged_and_not_received: LoggedRestore,
+    every_aligned_cut_is_exact_with_empty_channels: Aligned,
+    aligned_epochs_do_not_disturb_each_other: AlignedEpochs,
+    an_alignment_that_takes_too_long_is_exact_with_what_is_recorded: AlignedTimeout,
+    aligned_channels_may_open_at_any_time: AlignedOpening,
+    aligned_connections_that_break_lose_and_repeat_nothing: AlignedBreaks,
 }
 
 #[test]

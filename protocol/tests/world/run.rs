@@ -352,6 +352,7 @@ impl World<'_> {
                     recorded = Some((epochs, from, seq.0));
                     self.reached.recorded += 1;
                 }
+                Output::Resume { from } => return Err(format!("{member} resumes {from} though nothing is aligned")),
                 Output::Log { epochs, to, messages } => {
                     ensure!(!epochs.is_empty() && !messages.is_empty(), "{member} logs nothing, or for nothing");
                     self.reached.logged += messages.len() as u64;
