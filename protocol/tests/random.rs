@@ -32,6 +32,24 @@ proptest! {
     fn every_committed_sender_logged_cut_over_mixed_channels_is_exact(plan in Plan::any(Orderings::Mixed, 400)) {
         run(&plan.sender_logged(), None).map_err(TestCaseError::fail)?;
     }
+
+    #[test]
+    fn every_committed_aligned_cut_is_exact(plan in Plan::any(Orderings::Fifo, 400)) {
+        run(&plan.aligned(), None).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[test]
+fn aligned_schedules_reach_what_is_interesting() {
+    let (mut committed, mut held, mut unaligned, mut recorded, mut restores) = (0, 0, 0, 0, 0);
+    for seed in 0..40 {
+        let one = run(&Plan::of_seed(seed, 600).aligned(), None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(one.unaligned > 0 || one.recorded == 0, "seed {seed}: an aligned member records");
+        (committed, held, unaligned) = (committed + one.committed, held + one.held, unaligned + one.unaligned);
+        (recorded, restores) = (recorded + one.recorded, restores + one.restores);
+    }
+    let all = format!("{committed} committed, {held} held, {unaligned} unaligned, {recorded} recorded, {restores} restored");
+    assert!(committed >= 80 && held >= 100 && unaligned >= 20 && recorded >= 10 && restores >= 5, "{all}");
 }
 
 #[test]

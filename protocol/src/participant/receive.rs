@@ -47,7 +47,9 @@ impl Participant {
                 self.fence_incoming(from, incarnation)?;
                 self.cut_unless(BrokenRule::MarkerDoesNotCut, newest);
                 self.take_markers(from, &markers)?;
-                self.reached(from, newest);
+                // Not the frame's epoch: a marker that is transmitted again stands before messages that are older than its frame.
+                let marker = markers.last().map_or(Epoch(0), |marker| marker.epoch);
+                self.reached(from, if self.rules.breaks(BrokenRule::AlignsByFrame) { newest } else { marker });
                 self.align();
                 Ok(())
             }

@@ -65,6 +65,8 @@ pub enum BrokenRule {
     AlignedDeliversLater,
     /// Cuts at the first marker instead of the last, in an aligned member.
     AlignsAtFirstMarker,
+    /// Takes the epoch of a frame for that of the marker in it, in an aligned member.
+    AlignsByFrame,
     /// Waits for the markers of an epoch that was aborted, in an aligned member.
     AlignsAborted,
     /// Uses a channel whose receiver has cut more, in an aligned member.
@@ -79,7 +81,7 @@ pub enum BrokenRule {
 
 impl BrokenRule {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::DeliverBeforeCut,
         Self::MarkerBehindLaterMessage,
         Self::MarkerDoesNotCut,
@@ -109,6 +111,7 @@ impl BrokenRule {
         Self::AbortedAheadIsRecorded,
         Self::AlignedDeliversLater,
         Self::AlignsAtFirstMarker,
+        Self::AlignsByFrame,
         Self::AlignsAborted,
         Self::AlignedOpensEarly,
         Self::AlignedOpenTellsNothing,

@@ -101,6 +101,11 @@ impl Seen {
     }
 }
 
+/// `0 -> 1`.
+fn one(ordering: ChannelOrdering) -> Vec<Channel> {
+    vec![Channel { from: 0, to: 1, ordering }]
+}
+
 /// `0 -> 1` and `1 -> 0`.
 fn pair(ordering: ChannelOrdering) -> Vec<Channel> {
     vec![Channel { from: 0, to: 1, ordering }, Channel { from: 1, to: 0, ordering }]
@@ -240,12 +245,12 @@ impl Named {
             },
             Self::FifoBreaks => Bounds {
                 acknowledges: true,
-                disconnects: 1,
+                disconnects: depth.of(1, 2),
                 messages: depth.of(1, 2),
                 ..Bounds::new(
                     "fifo, connections break and come back",
                     2,
-                    pair(Fifo),
+                    depth.of(pair(Fifo), one(Fifo)),
                     &[CommittedInFlight, CutByAcknowledgement, CutByHandshake],
                 )
             },
@@ -262,24 +267,24 @@ impl Named {
                 datagrams_stay: true,
                 acknowledges: true,
                 retransmissions: 1,
-                messages: 2,
+                messages: depth.of(2, 1),
                 ..Bounds::new(
                     "unordered, any loss and repetition",
                     2,
-                    depth.of(vec![Channel { from: 0, to: 1, ordering: Unordered }], pair(Unordered)),
+                    depth.of(one(Unordered), pair(Unordered)),
                     &[CommittedInFlight, CutByMessage, RetransmittedAfterCut, MarkerOvertook, CutByAcknowledgement],
                 )
             },
             Self::UnorderedEnds => Bounds {
                 acknowledges: true,
-                losses: depth.of(1, 2),
+                losses: 1,
                 repeats: 1,
-                retransmissions: depth.of(1, 2),
+                retransmissions: 1,
                 messages: depth.of(1, 2),
                 ..Bounds::new(
                     "unordered, everything arrives in the end",
                     2,
-                    vec![Channel { from: 0, to: 1, ordering: Unordered }],
+                    one(Unordered),
                     &[CommittedInFlight, MarkerOvertook, RetransmittedAfterCut],
                 )
             },
@@ -291,18 +296,18 @@ impl Named {
             Self::Epochs => Bounds {
                 epochs: depth.of(2, 3),
                 aborts: 1,
-                messages: depth.of(1, 2),
+                messages: 1,
                 ..Bounds::new("fifo, concurrent epochs", 2, pair(Fifo), &[TwoEpochsOpen, Leapt, CommittedInFlight])
             },
             Self::EpochsUnordered => Bounds {
-                epochs: 2,
+                epochs: depth.of(2, 3),
                 aborts: 1,
                 messages: depth.of(1, 2),
                 datagrams_stay: true,
                 ..Bounds::new(
                     "unordered, concurrent epochs",
                     2,
-                    pair(Unordered),
+                    depth.of(pair(Unordered), one(Unordered)),
                     &[TwoEpochsOpen, Leapt, SealedBeforeAnOlder, CommittedInFlight],
                 )
             },
@@ -325,7 +330,7 @@ impl Named {
                 ..Bounds::new(
                     "unordered, a new incarnation",
                     2,
-                    vec![Channel { from: 0, to: 1, ordering: Unordered }],
+                    one(Unordered),
                     &[OldIncarnationFenced, RejectedForOldIncarnation, CommittedWithNewIncarnation],
                 )
             },
@@ -337,7 +342,7 @@ impl Named {
                 ..Bounds::new(
                     "fifo, a restore with old frames under way",
                     2,
-                    depth.of(vec![Channel { from: 0, to: 1, ordering: Fifo }], pair(Fifo)),
+                    depth.of(one(Fifo), pair(Fifo)),
                     &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
                 )
             },
@@ -349,7 +354,7 @@ impl Named {
                 ..Bounds::new(
                     "unordered, a restore with old frames under way",
                     2,
-                    vec![Channel { from: 0, to: 1, ordering: Unordered }],
+                    one(Unordered),
                     &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
                 )
             },
@@ -373,7 +378,7 @@ impl Named {
                 ..Bounds::new(
                     "sender-logged, fifo, connections break",
                     2,
-                    depth.of(vec![Channel { from: 0, to: 1, ordering: Fifo }], pair(Fifo)),
+                    depth.of(one(Fifo), pair(Fifo)),
                     &[Logged, CommittedInFlight, CutByAcknowledgement, CutByHandshake],
                 )
             },
@@ -386,7 +391,7 @@ impl Named {
                 ..Bounds::new(
                     "sender-logged, unordered",
                     2,
-                    depth.of(vec![Channel { from: 0, to: 1, ordering: Unordered }], pair(Unordered)),
+                    depth.of(one(Unordered), pair(Unordered)),
                     &[Logged, CommittedInFlight, CutByMessage, CutByAcknowledgement],
                 )
             },
@@ -398,7 +403,7 @@ impl Named {
                 ..Bounds::new(
                     "sender-logged, a new incarnation",
                     2,
-                    depth.of(vec![Channel { from: 0, to: 1, ordering: Fifo }], pair(Fifo)),
+                    depth.of(one(Fifo), pair(Fifo)),
                     &[Logged, OldIncarnationFenced, RejectedForOldIncarnation, CommittedWithNewIncarnation],
                 )
             },
@@ -411,7 +416,7 @@ impl Named {
                 ..Bounds::new(
                     "sender-logged, a restore",
                     2,
-                    vec![Channel { from: 0, to: 1, ordering: depth.of(Fifo, Unordered) }],
+                    one(depth.of(Fifo, Unordered)),
                     &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
                 )
             },
@@ -449,8 +454,14 @@ impl Named {
                 channel_state: ChannelState::Aligned,
                 acknowledges: depth.of(false, true),
                 disconnects: 1,
-                messages: depth.of(1, 2),
-                ..Bounds::new("aligned, connections break", 3, into_one(Fifo), &[Committed, HeldForAlignment])
+                epochs: 2,
+                messages: depth.of(2, 1),
+                ..Bounds::new(
+                    "aligned, connections break",
+                    depth.of(2, 3),
+                    depth.of(one(Fifo), into_one(Fifo)),
+                    &[Committed, Leapt],
+                )
             },
         }
     }
@@ -486,6 +497,7 @@ impl Named {
             BrokenRule::AbortedAheadIsRecorded => &[Self::Epochs],
             BrokenRule::AlignedDeliversLater => &[Self::Aligned],
             BrokenRule::AlignsAtFirstMarker => &[Self::Aligned],
+            BrokenRule::AlignsByFrame => &[Self::AlignedBreaks],
             BrokenRule::AlignsAborted => &[Self::AlignedEpochs],
             BrokenRule::AlignedOpensEarly | BrokenRule::AlignedOpenTellsNothing => &[Self::AlignedOpening],
             BrokenRule::ForgetsUnacknowledged => &[Self::FifoBreaks],

@@ -18,6 +18,8 @@ struct Link {
     forward: Stream,
     /// Its acknowledgements and accepts; only for fifo channels.
     backward: Stream,
+    /// The receiver of a way doesn't take its next frame yet.
+    held: [bool; 2],
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ pub(super) enum Place {
 
 impl Network {
     pub(super) fn new(plan: &Plan) -> Self {
-        let link = |ordering| Link { ordering, up: false, forward: Stream::new(), backward: Stream::new() };
+        let link = |ordering| Link { ordering, up: false, forward: Stream::new(), backward: Stream::new(), held: [false; 2] };
         let links = plan.channels.iter().map(|channel| ((channel.from, channel.to), link(channel.ordering))).collect();
         Self { links, ..Self::default() }
     }
@@ -59,6 +61,7 @@ impl Network {
     pub(super) fn disconnect(&mut self, from: usize, to: usize, how: u16) {
         let Some(link) = self.links.get_mut(&(from, to)) else { return };
         link.up = false;
+        link.held = [false; 2];
         for (stream, draw) in [(&mut link.forward, how & 0xff), (&mut link.backward, how >> 8)] {
             let mut rest = std::mem::take(stream);
             rest.truncate(usize::from(draw) % (rest.len() + 1));
@@ -87,8 +90,8 @@ impl Network {
 
     fn places(&self) -> Vec<Place> {
         let links = self.links.iter().flat_map(|(&(from, to), link)| {
-            let forward = (!link.forward.is_empty()).then_some(Place::Forward(from, to));
-            let backward = (!link.backward.is_empty()).then_some(Place::Backward(from, to));
+            let forward = (!link.forward.is_empty() && !link.held[0]).then_some(Place::Forward(from, to));
+            let backward = (!link.backward.is_empty() && !link.held[1]).then_some(Place::Backward(from, to));
             forward.into_iter().chain(backward)
         });
         let stale = (0..self.stale.len()).map(Place::Stale);
@@ -123,6 +126,33 @@ impl Network {
             Place::Stale(_) => {}
             Place::Bag(_) => self.bag.push(frame),
         }
+    }
+
+    /// Keeps a frame that its receiver refused for now, and what is behind it. What a broken connection brings isn't kept.
+    pub(super) fn hold(&mut self, place: Place, frame: Frame) {
+        match place {
+            Place::Forward(from, to) => self.links.get_mut(&(from, to)).unwrap().held[0] = true,
+            Place::Backward(from, to) => self.links.get_mut(&(from, to)).unwrap().held[1] = true,
+            Place::Stale(_) => {
+                self.stale.retain(|stream| stream.front().is_none_or(|next| (next.from, next.to) != (frame.from, frame.to)))
+            }
+            Place::Bag(_) => {}
+        }
+        self.put_back(place, frame);
+    }
+
+    /// `to` takes the frames from `from` again.
+    pub(super) fn resume(&mut self, from: usize, to: usize) {
+        for (ends, way) in [((from, to), 0), ((to, from), 1)] {
+            if let Some(link) = self.links.get_mut(&ends) {
+                link.held[way] = false;
+            }
+        }
+    }
+
+    /// Whether a frame can be taken.
+    pub(super) fn moves(&self) -> bool {
+        !self.places().is_empty()
     }
 
     pub(super) fn lose(&mut self, which: u16) {

@@ -53,6 +53,13 @@ impl Plan {
         Self { channel_state: ChannelState::SenderLogged, ..self }
     }
 
+    /// The same with aligned channels, of which only those stay that make no cycle.
+    pub(crate) fn aligned(mut self) -> Self {
+        self.channels.retain(|channel| channel.from < channel.to);
+        self.channels.iter_mut().for_each(|channel| channel.ordering = ChannelOrdering::Fifo);
+        Self { channel_state: ChannelState::Aligned, ..self }
+    }
+
     /// The plan of a seed.
     pub(crate) fn of_seed(seed: u64, steps: usize) -> Self {
         let mut state = seed;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stillframe_protocol::{
-    Epoch, Generation, Incarnation, MemberId, Output, ReceiveError, SealedCounters, participant::BrokenRule,
+    ChannelState, Epoch, Generation, Incarnation, MemberId, Output, ReceiveError, SealedCounters, participant::BrokenRule,
 };
 
 use super::{
@@ -23,6 +23,8 @@ pub(crate) struct Reached {
     pub(crate) aborted: u64,
     pub(crate) recorded: u64,
     pub(crate) logged: u64,
+    pub(crate) held: u64,
+    pub(crate) unaligned: u64,
     pub(crate) restores: u64,
     pub(crate) fenced: u64,
     pub(crate) newer_generation: u64,
@@ -104,6 +106,7 @@ impl World<'_> {
             140..=159 => self.obey(member, how),
             160..=179 => self.with(member, |process| process.participant.acknowledge()),
             180..=199 => self.connect(channel, false),
+            200..=206 if plan.channel_state == ChannelState::Aligned => self.unalign(member),
             200..=206 => self.with(channel.from, |process| process.participant.retransmit(id(channel.to))),
             207..=213 => {
                 self.network.lose(which);
@@ -161,6 +164,21 @@ impl World<'_> {
             }
         })?;
         wrong.map_or(Ok(()), Err)
+    }
+
+    /// A member goes over to recording for the newest epoch that its channels have reached, if some haven't.
+    fn unalign(&mut self, member: usize) -> Checked {
+        let newest = self.newest_epoch;
+        let reached = &mut self.reached;
+        let Some(process) = self.processes[member].as_mut().filter(|process| !process.holds) else { return Ok(()) };
+        let epoch = process.participant.epoch().next();
+        // Only what was begun in its generation, and isn't under way as a word.
+        let begun = epoch <= newest && self.snapshots[&epoch].generation == process.generation();
+        if begun && !process.participant.missing(epoch).is_empty() {
+            reached.unaligned += 1;
+            process.participant.unalign(epoch);
+        }
+        self.drain(member)
     }
 
     fn connect(&mut self, Channel { from, to, ordering }: Channel, again: bool) -> Checked {
@@ -306,6 +324,10 @@ impl World<'_> {
         let fenced = fenced.filter(|_| self.broken.is_none());
         match result {
             Ok(()) => {}
+            Err(ReceiveError::Held { .. }) => {
+                self.reached.held += 1;
+                self.network.hold(place, frame);
+            }
             Err(ReceiveError::NewerGeneration { .. }) => {
                 self.reached.newer_generation += 1;
                 process.holds = true;
@@ -352,7 +374,7 @@ impl World<'_> {
                     recorded = Some((epochs, from, seq.0));
                     self.reached.recorded += 1;
                 }
-                Output::Resume { from } => return Err(format!("{member} resumes {from} though nothing is aligned")),
+                Output::Resume { from } => self.network.resume(from.0 as usize, member),
                 Output::Log { epochs, to, messages } => {
                     ensure!(!epochs.is_empty() && !messages.is_empty(), "{member} logs nothing, or for nothing");
                     self.reached.logged += messages.len() as u64;
@@ -407,7 +429,7 @@ impl World<'_> {
                 }
             }
             let mut budget = 100_000;
-            while self.network.len() > 0 {
+            while self.network.moves() {
                 self.deliver(0)?;
                 self.check()?;
                 budget -= 1;
