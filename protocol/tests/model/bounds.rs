@@ -202,10 +202,13 @@ pub enum Named {
     AlignedTimeout,
     AlignedOpening,
     AlignedBreaks,
+    AlignedAborts,
+    AlignedCrash,
+    AlignedRestore,
 }
 
 impl Named {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Fifo,
         Self::FifoIntoOne,
         Self::FifoBreaks,
@@ -229,6 +232,9 @@ impl Named {
         Self::AlignedTimeout,
         Self::AlignedOpening,
         Self::AlignedBreaks,
+        Self::AlignedAborts,
+        Self::AlignedCrash,
+        Self::AlignedRestore,
     ];
 
     /// The bounds of a model.
@@ -428,8 +434,8 @@ impl Named {
             Self::AlignedEpochs => Bounds {
                 channel_state: ChannelState::Aligned,
                 epochs: 2,
-                aborts: 1,
-                messages: depth.of(1, 2),
+                aborts: depth.of(0, 1),
+                messages: 1,
                 ..Bounds::new("aligned, concurrent epochs", 3, into_one(Fifo), &[Committed, HeldForAlignment, Leapt])
             },
             Self::AlignedTimeout => Bounds {
@@ -461,6 +467,36 @@ impl Named {
                     depth.of(2, 3),
                     depth.of(one(Fifo), into_one(Fifo)),
                     &[Committed, Leapt],
+                )
+            },
+            Self::AlignedAborts => Bounds {
+                channel_state: ChannelState::Aligned,
+                epochs: depth.of(2, 3),
+                aborts: depth.of(1, 2),
+                messages: depth.of(1, 2),
+                ..Bounds::new("aligned, aborts", 2, one(Fifo), &[Committed, Leapt])
+            },
+            Self::AlignedCrash => Bounds {
+                channel_state: ChannelState::Aligned,
+                crashes: 1,
+                messages: depth.of(1, 2),
+                ..Bounds::new(
+                    "aligned, a new incarnation",
+                    3,
+                    depth.of(one(Fifo), into_one(Fifo)),
+                    &[OldIncarnationFenced, CommittedWithNewIncarnation, HeldForAlignment],
+                )
+            },
+            Self::AlignedRestore => Bounds {
+                channel_state: ChannelState::Aligned,
+                restores: 1,
+                epochs: 2,
+                messages: depth.of(1, 2),
+                ..Bounds::new(
+                    "aligned, a restore",
+                    2,
+                    one(Fifo),
+                    &[OldGenerationFenced, HeldByNewerGeneration, CommittedAfterRestore, HeldForAlignment],
                 )
             },
         }
@@ -498,7 +534,7 @@ impl Named {
             BrokenRule::AlignedDeliversLater => &[Self::Aligned],
             BrokenRule::AlignsAtFirstMarker => &[Self::Aligned],
             BrokenRule::AlignsByFrame => &[Self::AlignedBreaks],
-            BrokenRule::AlignsAborted => &[Self::AlignedEpochs],
+            BrokenRule::AlignsAborted => &[Self::AlignedAborts],
             BrokenRule::AlignedOpensEarly | BrokenRule::AlignedOpenTellsNothing => &[Self::AlignedOpening],
             BrokenRule::ForgetsUnacknowledged => &[Self::FifoBreaks],
             BrokenRule::MarkersNotRepeated => &[Self::FifoBreaks],

@@ -49,6 +49,9 @@ models! {
     an_alignment_that_takes_too_long_is_exact_with_what_is_recorded: AlignedTimeout,
     aligned_channels_may_open_at_any_time: AlignedOpening,
     aligned_connections_that_break_lose_and_repeat_nothing: AlignedBreaks,
+    an_abort_lets_aligned_members_go_on: AlignedAborts,
+    a_new_incarnation_begins_anew_in_an_aligned_cluster: AlignedCrash,
+    a_restore_loses_and_repeats_nothing_in_an_aligned_cluster: AlignedRestore,
 }
 
 #[test]
