@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A cycle in a graph of channels `(from, to)`: its members in the order of the channels, each once. `None` if there is none, so that channels can be aligned: a member holds
-/// a channel back while it waits for others, and in a cycle it would wait for itself. Takes `O(n log n)` for n channels; the same channels give the same cycle.
+/// A cycle in a graph of channels `(from, to)`: its members in the order of the channels, each once. `None` if there is none, so that channels can be
+/// aligned: a member holds a channel back while it waits for others, and in a cycle it would wait for itself. Takes `O(n log n)` for n channels; the
+/// same channels give the same cycle.
 pub fn find_cycle<T: Ord + Clone>(channels: impl IntoIterator<Item = (T, T)>) -> Option<Vec<T>> {
     let mut next: BTreeMap<T, BTreeSet<T>> = BTreeMap::new();
     for (from, to) in channels {

@@ -1,8 +1,8 @@
 //! Alignment: the cut waits until every incoming channel has brought its marker, so that the state of no channel is stored.
 //!
-//! An incoming channel has *reached* e once its sender is known to have cut e with all that it sent before received here: its marker has come, or a message
-//! stamped e or later is next, or it was opened from behind e. What comes behind is held, at its sender's end of the connection: the participant refuses the frame and keeps
-//! nothing. When all channels have reached e, e is cut with every channel empty.
+//! An incoming channel has *reached* e once its sender is known to have cut e with all that it sent before received here: its marker has come, or a
+//! message stamped e or later is next, or it was opened from behind e. What comes behind is held, at its sender's end of the connection: the
+//! participant refuses the frame and keeps nothing. When all channels have reached e, e is cut with every channel empty.
 
 use super::{ChannelState, Missing, Output, Participant, ReceiveError, incoming::Arrival, rules::BrokenRule};
 use crate::ids::{Epoch, MemberId, Seq};

@@ -86,8 +86,9 @@ pub enum ReceiveError {
         /// The sender.
         from: MemberId,
     },
-    /// Held: the frame comes from behind a cut that isn't made here yet, because other channels haven't brought their markers. Keep it, and take nothing more from its
-    /// connection, until [`Output::Resume`](super::Output::Resume) names the member; then bring it again. If the connection breaks meanwhile, drop it.
+    /// Held: the frame comes from behind a cut that isn't made here yet, because other channels haven't brought their markers. Keep it, and take
+    /// nothing more from its connection, until [`Output::Resume`](super::Output::Resume) names the member; then bring it again. If the connection
+    /// breaks meanwhile, drop it.
     #[error(
         "frame from member {from} is of epoch {epoch}, and only {cut} is cut: it is held back until the other channels are aligned"
     )]

@@ -68,10 +68,12 @@ pub enum ChannelState {
     /// what was under way.
     #[default]
     Marker,
-    /// The sender logs, at its cut, what isn't acknowledged. Takes no time; holds up to a window, of which what the receiver had received is skipped at a restore.
+    /// The sender logs, at its cut, what isn't acknowledged. Takes no time; holds up to a window, of which what the receiver had received is skipped
+    /// at a restore.
     SenderLogged,
-    /// There is none: the receiver holds a channel back behind its marker until all of its channels have brought theirs, and cuts then. For channels that are all
-    /// fifo and form no cycle ([`find_cycle`](crate::topology::find_cycle)); unordered ones are refused. A snapshot waits for what is queued, and so does what comes behind it.
+    /// There is none: the receiver holds a channel back behind its marker until all of its channels have brought theirs, and cuts then. For channels
+    /// that are all fifo and form no cycle ([`find_cycle`](crate::topology::find_cycle)); unordered ones are refused. A snapshot waits for what is
+    /// queued, and so does what comes behind it.
     Aligned,
 }
 

@@ -70,8 +70,8 @@ pub enum Output {
         /// The channel's receiver.
         to: MemberId,
     },
-    /// Bring the frames from this member again that were refused as [`ReceiveError::Held`](super::ReceiveError::Held), then the rest of its connections. Only with
-    /// [`ChannelState::Aligned`](super::ChannelState::Aligned).
+    /// Bring the frames from this member again that were refused as [`ReceiveError::Held`](super::ReceiveError::Held), then the rest of its
+    /// connections. Only with [`ChannelState::Aligned`](super::ChannelState::Aligned).
     Resume {
         /// The member.
         from: MemberId,

@@ -320,7 +320,7 @@ impl Named {
             Self::Crash => Bounds {
                 crashes: 1,
                 epochs: depth.of(1, 2),
-                messages: depth.of(1, 2),
+                messages: 1,
                 ..Bounds::new(
                     "fifo, a new incarnation",
                     2,

@@ -30,9 +30,10 @@ pub fn check(bounds: Bounds, depth: Depth) -> Report {
     let mutant = bounds.broken.is_some();
     let builder = Cluster { bounds, seen: Default::default() }.checker();
     let builder = if mutant { builder.finish_when(HasDiscoveries::AnyFailures) } else { builder };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match depth {
         Depth::Small => report(name, &builder.spawn_bfs().join()),
-        Depth::Deep => report(name, &builder.spawn_dfs().join()),
+        Depth::Deep => report(name, &builder.threads(threads).spawn_dfs().join()),
     }
 }
 
