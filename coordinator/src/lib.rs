@@ -6,7 +6,7 @@
 //! ```text
 //! http ---+
 //!         +--> service --> decide      (pure: facts in, decision out)
-//! loops --+        \-----> store (trait) <-- store/postgres
+//! loops --+        \-----> store (trait) <-- store/postgres, store/memory
 //! ```
 //!
 //! | to find | look in |

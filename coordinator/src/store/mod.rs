@@ -1,4 +1,5 @@
-//! Where the facts are kept: the trait, and Postgres. (A store in memory, for the same suite, is to come beside it.)
+//! Where the facts are kept: the trait, and its implementations: Postgres, and one in memory. One suite runs against each
+//! (`coordinator/tests/it/suite/`).
 //!
 //! | to find | look in |
 //! | --- | --- |
@@ -7,7 +8,9 @@
 //! | requests that are carried out once | [`idempotency`] |
 //! | reports in batches | [`reports`] |
 //! | uploads in pieces | [`uploads`] |
-//! | the one dialect | [`postgres`] |
+//! | what a decision changes | [`difference`] |
+//! | the one dialect of SQL | [`postgres`] |
+//! | without a database | [`memory`] |
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -25,8 +28,10 @@ use crate::decide::{
 };
 
 pub mod audit;
+mod difference;
 pub mod error;
 pub mod idempotency;
+pub mod memory;
 pub mod postgres;
 pub mod reports;
 pub mod rows;

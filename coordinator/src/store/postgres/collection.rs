@@ -145,8 +145,8 @@ pub(super) async fn set(
                 WITH changed AS (
                     UPDATE collection SET state = $1, reason = $2, changed_at = clock_timestamp() WHERE state <> $1 RETURNING state
                 ), line AS (
-                    INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
-                    SELECT NULL, $3, $4, 'collection', jsonb_build_object('reason', $2::text), $5 FROM changed
+                    INSERT INTO audit (cluster, actor, action, subject, reason, detail, request_id)
+                    SELECT NULL, $3, $4, 'collection', $2, jsonb_build_object('reason', $2::text), $5 FROM changed
                 )
                 SELECT count(*) AS "changed!" FROM changed
                 "#,

@@ -17,13 +17,21 @@ pub(super) async fn make_cluster(connection: &mut PgConnection, settings: &Creat
     sqlx::query!("SELECT set_config('stillframe.taking_up', 'on', true)").fetch_one(&mut *connection).await?;
     let on_loss = to_json(&settings.on_loss)?;
     sqlx::query!(
-        "INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms,
+                               rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (name) DO NOTHING",
         settings.name.as_str(),
         i32::try_from(settings.min_members).unwrap_or(i32::MAX),
         settings.snapshot_timeout.as_millis(),
         on_loss.as_str(),
         settings.archive_prefix,
+        i32::try_from(settings.max_concurrent).unwrap_or(i32::MAX),
+        bigint(settings.min_pause.as_millis()),
+        i32::try_from(settings.rollback.limit).unwrap_or(i32::MAX),
+        settings.rollback.window.as_millis(),
+        settings.rollback.backoff.as_millis(),
+        i32::try_from(settings.rollback.fallback).unwrap_or(i32::MAX),
     )
     .execute(connection)
     .await?;

@@ -24,7 +24,11 @@ impl Listener {
         Self { pool, listening: Arc::default() }
     }
 
+    /// The pool waits for its connection to come back, so it is given back first. Whoever listens just now gives it up when it is stopped.
     pub(super) async fn close(&self) {
+        if let Ok(mut listening) = self.listening.try_lock() {
+            *listening = None;
+        }
         self.pool.close().await;
     }
 

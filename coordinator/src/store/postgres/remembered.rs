@@ -9,11 +9,14 @@ use super::{
     json::{bigint, to_json},
     reports::PartColumns,
     sqlstate::{self, Kind},
-    write::{audit_json, changed_rows, snapshot_changes},
+    write::{audit_json, changed_rows},
 };
 use crate::{
     decide::{Decision, Facts},
-    store::{PartRow, StoreError},
+    store::{
+        PartRow, StoreError,
+        difference::{self, is_only_about_snapshots},
+    },
 };
 
 /// Carries it out, if the facts are still those; gives the database's time.
@@ -25,21 +28,10 @@ pub(super) async fn transact(
     request_id: Option<&str>,
 ) -> Result<Option<Timestamp>, StoreError> {
     let next = &decision.next;
-    let rollbacks = |facts: &Facts| (facts.cluster.rollback_at, facts.cluster.rollbacks_since);
-    if rollbacks(before) != rollbacks(next) || before.unreadable != next.unreadable {
+    if !is_only_about_snapshots(before, next) {
         return Ok(None);
     }
-    // Only snapshots and the cluster's own row, without its settings.
-    if before.cluster.settings() != next.cluster.settings()
-        || before.members != next.members
-        || before.restore != next.restore
-        || before.schedule != next.schedule
-        || before.continuity != next.continuity
-        || before.kept != next.kept
-    {
-        return Ok(None);
-    }
-    let (new, changed) = snapshot_changes(before, next);
+    let (new, changed) = difference::snapshots(before, next);
     let expected = i64::try_from(changed.len()).unwrap_or(i64::MAX);
     let (cluster, name) = (to_json(&next.cluster)?, before.cluster.name.to_string());
     let (new, changed, audit) = (to_json(&new)?, changed_rows(&changed)?, audit_json(&decision.audit));

@@ -87,16 +87,18 @@ async fn present(pool: &PgPool, rows: &[PartRow]) -> Result<Vec<(SnapshotId, Mem
     let ids: Vec<Uuid> = rows.iter().map(|r| r.report.snapshot.0).collect();
     let members: Vec<String> = rows.iter().map(|r| r.member.to_string()).collect();
     let incarnations: Vec<i64> = rows.iter().map(|r| bigint(r.incarnation.0)).collect();
+    let clusters: Vec<String> = rows.iter().map(|r| r.cluster.to_string()).collect();
     let present = sqlx::query!(
         r#"
         SELECT p.snapshot, p.member FROM parts p
-          JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS r(snapshot, member, incarnation)
+          JOIN unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[]) AS r(snapshot, member, incarnation, cluster)
             ON p.snapshot = r.snapshot AND p.member = r.member AND p.incarnation = r.incarnation
-          JOIN snapshots s ON s.id = p.snapshot AND s.state IN ('recording', 'committing', 'committed')
+          JOIN snapshots s ON s.id = p.snapshot AND s.cluster = r.cluster AND s.state IN ('recording', 'committing', 'committed')
         "#,
         &ids,
         &members,
         &incarnations,
+        &clusters,
     )
     .fetch_all(pool)
     .await
@@ -165,9 +167,11 @@ pub(super) async fn put_progress(pool: &PgPool, rows: Vec<ProgressRow>) -> Resul
         INSERT INTO progress (snapshot, member, missing, spooled_bytes)
         SELECT DISTINCT ON (r.snapshot, r.member) r.snapshot, r.member, r.missing, r.spooled
           FROM lazily, unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::jsonb[], $6::bigint[])
-               AS r(snapshot, cluster, member, incarnation, missing, spooled)
+               WITH ORDINALITY AS r(snapshot, cluster, member, incarnation, missing, spooled, nth)
           JOIN snapshots s ON s.id = r.snapshot AND s.cluster = r.cluster AND s.state = 'recording'
          WHERE (s.view ->> r.member)::bigint = r.incarnation
+         -- Of several words of a member, the last that was given.
+         ORDER BY r.snapshot, r.member, r.nth DESC
         ON CONFLICT (snapshot, member) DO UPDATE SET missing = excluded.missing, spooled_bytes = excluded.spooled_bytes, at = clock_timestamp()
         "#,
         &ids,

@@ -12,22 +12,20 @@ use super::{
 };
 use crate::{
     decide::{Facts, facts::RestoreFacts},
-    store::{RestoreRow, StoreError},
+    store::{RestoreRow, StoreError, difference::Difference},
 };
 
-/// Writes the restore and what is known of unreadable snapshots, where they changed.
+/// Writes restores and what is known of unreadable snapshots, where they changed.
 pub(super) async fn write(
     connection: &mut PgConnection,
     cluster: &ClusterName,
-    before: &Facts,
     next: &Facts,
+    difference: &Difference<'_>,
 ) -> Result<(), Stop> {
-    // One that ended before the next began is written first: two are never under way at once.
-    let changed = |restore: &&RestoreFacts| before.restore.as_ref() != Some(*restore);
-    for restore in next.ended_restore.iter().chain(&next.restore).filter(changed) {
+    for restore in &difference.restores {
         put(connection, cluster, restore).await?;
     }
-    unreadable(connection, cluster, before, next).await
+    if difference.unreadable { unreadable(connection, cluster, next, &difference.readable).await } else { Ok(()) }
 }
 
 async fn put(connection: &mut PgConnection, cluster: &ClusterName, restore: &RestoreFacts) -> Result<(), Stop> {
@@ -55,11 +53,13 @@ async fn put(connection: &mut PgConnection, cluster: &ClusterName, restore: &Res
     Ok(())
 }
 
-async fn unreadable(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
-    if before.unreadable == next.unreadable {
-        return Ok(());
-    }
-    let readable: Vec<Uuid> = before.unreadable.keys().filter(|id| !next.unreadable.contains_key(id)).map(|id| id.0).collect();
+async fn unreadable(
+    connection: &mut PgConnection,
+    cluster: &ClusterName,
+    next: &Facts,
+    readable: &[SnapshotId],
+) -> Result<(), Stop> {
+    let readable: Vec<Uuid> = readable.iter().map(|id| id.0).collect();
     sqlx::query!("DELETE FROM unreadable_snapshots WHERE snapshot = ANY ($1)", &readable).execute(&mut *connection).await?;
     sqlx::query!(
         r#"
@@ -116,6 +116,8 @@ pub(super) async fn committed_before(
     cluster: &ClusterName,
     time: Timestamp,
 ) -> Result<Option<SnapshotId>, StoreError> {
+    // Postgres would round to its microseconds, and find what came up to half of one later.
+    let time = Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time);
     let id = sqlx::query_scalar!(
         r#"
         SELECT s.id FROM snapshots s

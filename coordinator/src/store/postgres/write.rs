@@ -15,10 +15,13 @@ use super::{
 use crate::{
     decide::{
         Audit, Facts,
-        facts::{ClusterFacts, HoldFacts, MemberFacts, ScheduleFacts, SnapshotFacts},
+        facts::{ClusterFacts, ScheduleFacts, SnapshotFacts},
         schedule::Slot,
     },
-    store::{Outcome, StoreError, TransactError},
+    store::{
+        Outcome, StoreError, TransactError,
+        difference::{Change, Difference, ScheduleChange, is_nothing},
+    },
 };
 
 /// Writes what a decision changed; says whether that was anything.
@@ -28,22 +31,28 @@ pub(super) async fn write(
     outcome: &Outcome,
     request_id: Option<&str>,
 ) -> Result<bool, Stop> {
-    let next = &outcome.decision.next;
-    if before == next && outcome.decision.audit.is_empty() && outcome.slot.is_none() {
+    if is_nothing(before, outcome) {
         return Ok(false);
     }
+    let next = &outcome.decision.next;
     let cluster = &before.cluster.name;
-    members(connection, cluster, before, next).await?;
-    snapshots(connection, cluster, before, next).await?;
-    restores::write(connection, cluster, before, next).await?;
-    holds(connection, before, next).await?;
-    match (&before.schedule, &next.schedule) {
-        (known, Some(schedule)) if known.as_ref() != Some(schedule) => put_schedule(connection, cluster, schedule).await?,
-        (Some(gone), None) => delete_schedule(connection, cluster, &gone.name).await?,
-        (Some(_) | None, Some(_) | None) => {}
+    let difference = Difference::between(before, next);
+    members(connection, cluster, &difference).await?;
+    if !difference.made.is_empty() {
+        insert_snapshots(connection, cluster, &difference.made).await?;
     }
-    if before.continuity != next.continuity {
-        continuity::put(connection, cluster, &next.continuity).await?;
+    if !difference.changed.is_empty() {
+        update_snapshots(connection, &difference.changed).await?;
+    }
+    restores::write(connection, cluster, next, &difference).await?;
+    holds(connection, &difference).await?;
+    match difference.schedule {
+        ScheduleChange::Put(schedule) => put_schedule(connection, cluster, schedule).await?,
+        ScheduleChange::Delete(name) => delete_schedule(connection, cluster, name).await?,
+        ScheduleChange::None => {}
+    }
+    if let Some(continuity) = difference.continuity {
+        continuity::put(connection, cluster, continuity).await?;
     }
     if let Some(slot) = &outcome.slot {
         put_slot(connection, cluster, next, slot).await?;
@@ -52,8 +61,8 @@ pub(super) async fn write(
     Ok(true)
 }
 
-async fn members(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
-    let changed: Vec<&MemberFacts> = next.members.values().filter(|m| before.members.get(&m.name) != Some(*m)).collect();
+async fn members(connection: &mut PgConnection, cluster: &ClusterName, difference: &Difference<'_>) -> Result<(), Stop> {
+    let Difference { members: changed, granted, .. } = difference;
     if changed.is_empty() {
         return Ok(());
     }
@@ -69,13 +78,10 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, before: &
             registered_at = excluded.registered_at
         "#,
         cluster.as_str(),
-        to_json(&changed)?,
+        to_json(changed)?,
     )
     .execute(&mut *connection)
     .await?;
-    let lease = |m: &MemberFacts| (m.incarnation, m.lease_expires_at);
-    let granted: Vec<&MemberFacts> =
-        changed.into_iter().filter(|m| before.members.get(&m.name).is_none_or(|old| lease(old) != lease(m))).collect();
     if granted.is_empty() {
         return Ok(());
     }
@@ -88,37 +94,10 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, before: &
             incarnation = excluded.incarnation, holder = excluded.holder, seen_at = excluded.seen_at, expires_at = excluded.expires_at
         "#,
         cluster.as_str(),
-        to_json(&granted)?,
+        to_json(granted)?,
     )
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// The snapshots that are new, and those that changed with what they were.
-pub(super) fn snapshot_changes<'a>(before: &'a Facts, next: &'a Facts) -> (Vec<&'a SnapshotFacts>, Vec<Change<'a>>) {
-    let (mut new, mut changed) = (Vec::new(), Vec::new());
-    for snapshot in &next.snapshots {
-        match before.snapshot(snapshot.id) {
-            None => new.push(snapshot),
-            Some(old) if old != snapshot => changed.push((old, snapshot)),
-            Some(_) => {}
-        }
-    }
-    (new, changed)
-}
-
-/// A snapshot before and after.
-pub(super) type Change<'a> = (&'a SnapshotFacts, &'a SnapshotFacts);
-
-async fn snapshots(connection: &mut PgConnection, cluster: &ClusterName, before: &Facts, next: &Facts) -> Result<(), Stop> {
-    let (new, changed) = snapshot_changes(before, next);
-    if !new.is_empty() {
-        insert_snapshots(connection, cluster, &new).await?;
-    }
-    if !changed.is_empty() {
-        update_snapshots(connection, &changed).await?;
-    }
     Ok(())
 }
 
@@ -185,14 +164,12 @@ async fn update_snapshots(connection: &mut PgConnection, changed: &[Change<'_>])
     expect_rows(done.rows_affected(), changed.len(), "snapshots")
 }
 
-async fn holds(connection: &mut PgConnection, before: &Facts, next: &Facts) -> Result<(), Stop> {
-    let of = |facts: &Facts| facts.kept.as_ref().map(|kept| kept.holds.clone()).unwrap_or_default();
-    let (before, next) = (of(before), of(next));
-    let made: Vec<&HoldFacts> = next.iter().filter(|hold| !before.contains(hold)).collect();
-    let gone: Vec<uuid::Uuid> = before.iter().filter(|hold| !next.contains(hold)).map(|hold| hold.id.0).collect();
-    if made.is_empty() && gone.is_empty() {
+async fn holds(connection: &mut PgConnection, difference: &Difference<'_>) -> Result<(), Stop> {
+    let Difference { held, released, .. } = difference;
+    if held.is_empty() && released.is_empty() {
         return Ok(());
     }
+    let gone: Vec<uuid::Uuid> = released.iter().map(|hold| hold.0).collect();
     sqlx::query!(
         r#"
         WITH gone AS (DELETE FROM holds WHERE id = ANY ($2))
@@ -200,7 +177,7 @@ async fn holds(connection: &mut PgConnection, before: &Facts, next: &Facts) -> R
         SELECT h.id, h.snapshot, h.owner, h.reason, h.created_at, h.expires_at
           FROM jsonb_to_recordset($1) AS h(id uuid, snapshot uuid, owner text, reason text, created_at timestamptz, expires_at timestamptz)
         "#,
-        to_json(&made)?,
+        to_json(held)?,
         &gone,
     )
     .execute(connection)
