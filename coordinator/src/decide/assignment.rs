@@ -14,7 +14,7 @@ pub enum Wanted {
     /// Hold still.
     Wait {
         /// Why.
-        why: String,
+        why: Why,
     },
     /// Run.
     Run {
@@ -45,6 +45,36 @@ pub enum Wanted {
     },
 }
 
+/// Why a member holds still. Put into words only where it is told: there are many members, and counting them takes time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// For this reason.
+    Because(String),
+    /// The cluster doesn't run yet.
+    NotRunning,
+}
+
+impl Why {
+    /// In a sentence.
+    #[must_use]
+    pub fn sentence(&self, facts: &Facts) -> String {
+        match self {
+            Self::Because(reason) => reason.clone(),
+            Self::NotRunning => {
+                let live = facts.belonging().filter(|m| m.state == Presence::Live).count();
+                let least = facts.cluster.min_members;
+                format!("the cluster is not running yet: {live} members are there, and at least {least} are needed")
+            }
+        }
+    }
+}
+
+/// Whether an incarnation is there and holds still. While it does, changes of the cluster are no news to it.
+#[must_use]
+pub fn is_waiting(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> bool {
+    facts.is_live(name) && matches!(wanted(facts, name, incarnation), Ok(Wanted::Wait { .. }))
+}
+
 /// What this incarnation of a member is to be doing.
 ///
 /// # Errors
@@ -60,7 +90,7 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
     if incarnation < member.incarnation {
         return Ok(Wanted::Leave { why: format!("incarnation {} of {name} has taken over", member.incarnation) });
     }
-    let wait = |why: String| Ok(Wanted::Wait { why });
+    let wait = |why: String| Ok(Wanted::Wait { why: Why::Because(why) });
     if member.standing == Standing::Excluded {
         let why = match cluster.latest_committed {
             Some(snapshot) => format!("the cluster was put back to snapshot {snapshot}, which {name} is not in"),
@@ -101,12 +131,6 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
             cluster.generation,
             cluster.phase_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
         )),
-        (Standing::Waiting | Standing::Excluded, _) => {
-            let live = facts.belonging().filter(|m| m.state == Presence::Live).count();
-            wait(format!(
-                "the cluster is not running yet: {live} members are there, and at least {} are needed",
-                cluster.min_members
-            ))
-        }
+        (Standing::Waiting | Standing::Excluded, _) => Ok(Wanted::Wait { why: Why::NotRunning }),
     }
 }

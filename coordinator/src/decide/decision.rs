@@ -37,6 +37,8 @@ pub struct Audit {
     pub reason: Option<String>,
     /// More.
     pub detail: Value,
+    /// The id of the request that this line is of, where it is another than the whole decision's: several may have been decided together.
+    pub request_id: Option<String>,
 }
 
 /// What is to be written, all together or not at all.
@@ -94,13 +96,24 @@ impl<'a> Draft<'a> {
     /// Adds a line to the audit, under the name of whoever acts.
     pub fn audit(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
         let actor = self.occasion.actor.clone();
-        self.audit.push(Audit { actor, action, subject: subject.to_string(), reason: reason(&detail), detail });
+        self.audit_for(actor, None, action, subject, detail);
     }
 
     /// Adds a line to the audit for something that the coordinator does by itself.
     pub fn audit_automatic(&mut self, action: &'static str, subject: impl ToString, detail: Value) {
-        let actor = "coordinator".to_owned();
-        self.audit.push(Audit { actor, action, subject: subject.to_string(), reason: reason(&detail), detail });
+        self.audit_for("coordinator".to_owned(), None, action, subject, detail);
+    }
+
+    /// Adds a line to the audit under this name, and of this request where it is another than that of the whole decision.
+    pub(super) fn audit_for(
+        &mut self,
+        actor: String,
+        request_id: Option<String>,
+        action: &'static str,
+        subject: impl ToString,
+        detail: Value,
+    ) {
+        self.audit.push(Audit { actor, action, subject: subject.to_string(), reason: reason(&detail), detail, request_id });
     }
 
     /// Does what follows by itself, raises the revisions where agents must know, and is done.

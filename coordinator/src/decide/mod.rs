@@ -51,7 +51,7 @@ mod properties;
 #[cfg(test)]
 mod queued;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub use decision::{Audit, Decision, Draft, Occasion};
 pub use facts::Facts;

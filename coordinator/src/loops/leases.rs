@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::each::{each, named};
+use futures::future::join_all;
+
 use crate::{
     decide::member::Evidence,
     service::{Service, ServiceError, lock},
@@ -44,7 +45,7 @@ pub(super) async fn run(service: Arc<Service>) {
 
 /// Renews the leases of all who poll here, and declares lost whose lease ran out. Nobody's counts as run out before the members have had a whole
 /// lease's time to renew it at a replica that did its rounds: the outage, or the standstill, may have been ours.
-async fn round(service: &Service, rounds: &Mutex<Rounds>) -> Result<(), ServiceError> {
+async fn round(service: &Arc<Service>, rounds: &Mutex<Rounds>) -> Result<(), ServiceError> {
     let lease = service.settings.lease;
     {
         let mut rounds = lock(rounds);
@@ -57,8 +58,10 @@ async fn round(service: &Service, rounds: &Mutex<Rounds>) -> Result<(), ServiceE
     renew(service, service.registry.renewals(lease / 3 * 2)).await?;
     let since = *lock(rounds).in_time_since.get_or_insert_with(Instant::now);
     if since.elapsed() > lease {
+        // All at once: those of a cluster are carried out together.
+        let expired = service.store.expired_leases().await?;
         let lose = async |lease: LeaseKey| service.lose(&lease, Evidence::LeaseExpired).await;
-        each(service.store.expired_leases().await?, |(cluster, member, _)| named(cluster, member), lose).await?;
+        join_all(expired.into_iter().map(lose)).await.into_iter().collect::<Result<(), _>>()?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(super) async fn run(service: Arc<Service>, mut suspicions: mpsc::UnboundedRe
     }
 }
 
-async fn pursue(service: &Service, suspicion: Suspicion) {
+async fn pursue(service: &Arc<Service>, suspicion: Suspicion) {
     let mut backoff = Backoff::new(service.settings.suspect_grace, service.settings.lease);
     tokio::time::sleep(service.settings.suspect_grace).await;
     // While the database is away nobody can be declared lost; whoever comes back meanwhile isn't.

@@ -1,19 +1,31 @@
-//! Assignments: the whole desired state of a member, held until there is news. A poll that finds no news costs the database nothing.
+//! Assignments: the whole desired state of a member, held until there is news for it. A poll that finds no news costs the database nothing, and what
+//! is the same in all members' answers is put into words once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use stillframe_api::agent::{Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use stillframe_api::{
+    agent::{AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore},
+    cluster::ClusterPhase,
+};
 use stillframe_archive::Part;
-use stillframe_protocol::{ClusterName, MemberName, SnapshotId};
+use stillframe_protocol::{ClusterName, Epoch, MemberName, SnapshotId};
+use uuid::Uuid;
 
 use super::{Service, ServiceError, hub::View, registry::ConnectionId};
 use crate::{
     decide::{
-        assignment::{Wanted, wanted},
-        facts::{Presence, Standing},
+        Facts,
+        assignment::{Wanted, is_waiting, wanted},
+        facts::{MemberFacts, OutcomeFacts, Presence, Standing},
         restore::mapping,
     },
-    store::LeaseKey,
+    store::{LeaseKey, StoreError},
 };
 
 /// How long a poll is held unless it says.
@@ -25,12 +37,12 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 impl Service {
     /// A member's assignment, once the cluster's revision is above what it knows, or when it has waited long enough.
     pub async fn assignment(
-        &self,
+        self: &Arc<Self>,
         cluster: &ClusterName,
         member: &MemberName,
         query: &AssignmentQuery,
         connection: ConnectionId,
-    ) -> Result<Assignment, ServiceError> {
+    ) -> Result<Answer, ServiceError> {
         let lease: LeaseKey = (cluster.clone(), member.clone(), query.incarnation);
         let view = self.fresh_view(&lease, query.after).await?;
         if let Wanted::Leave { .. } = wanted(&view.facts, member, query.incarnation)? {
@@ -47,7 +59,7 @@ impl Service {
             self.wakes.arrivals.notify_one();
         }
         let wait = query.wait.map_or(DEFAULT_WAIT, stillframe_api::HumanDuration::get).min(MAX_WAIT);
-        let view = self.hold(cluster, query.after, wait).await?;
+        let view = self.hold(cluster, member, query, wait).await?;
         self.compose(&view, member, query).await
     }
 
@@ -68,15 +80,26 @@ impl Service {
         }
     }
 
-    /// Waits for a revision above this one; gives the newest facts either way.
-    async fn hold(&self, cluster: &ClusterName, after: u64, wait: Duration) -> Result<Arc<View>, ServiceError> {
+    /// Waits for a revision above the one that the member knows; gives the newest facts either way. A member that waits hears nothing of changes
+    /// after which it still does: when a thousand register, each would hear of each.
+    async fn hold(
+        &self,
+        cluster: &ClusterName,
+        member: &MemberName,
+        query: &AssignmentQuery,
+        wait: Duration,
+    ) -> Result<Arc<View>, ServiceError> {
+        let mut waits = false;
         let mut news = self.hub.channel(cluster).subscribe();
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         loop {
             let view = news.borrow_and_update().clone();
             let Some(view) = view else { return self.reload(cluster).await };
-            if view.facts.cluster.revision > after {
+            let still_waits = is_waiting(&view.facts, member, query.incarnation);
+            if view.facts.cluster.revision <= query.after {
+                waits = still_waits;
+            } else if !(waits && still_waits) {
                 return Ok(view);
             }
             tokio::select! {
@@ -87,10 +110,10 @@ impl Service {
         }
     }
 
-    async fn compose(&self, view: &View, member: &MemberName, query: &AssignmentQuery) -> Result<Assignment, ServiceError> {
+    async fn compose(&self, view: &View, member: &MemberName, query: &AssignmentQuery) -> Result<Answer, ServiceError> {
         let facts = &view.facts;
         let desired = match wanted(facts, member, query.incarnation)? {
-            Wanted::Wait { why } => Desired::Wait { why },
+            Wanted::Wait { why } => Desired::Wait { why: why.sentence(facts) },
             Wanted::Leave { why } => Desired::Leave { why },
             Wanted::Run { generation, epoch, restore } => Desired::Run { generation, epoch, restore },
             Wanted::Prepare { restore, snapshot, generation, part, attempt } => {
@@ -125,16 +148,19 @@ impl Service {
                 in_view: snapshot.view.get(member) == Some(&query.incarnation),
             })
             .collect();
-        let outcomes = facts.outcomes.iter();
-        Ok(Assignment {
+        let needs_peers = match &desired {
+            Desired::Run { .. } | Desired::Prepare(_) => query.peers_after < facts.cluster.peers_revision,
+            Desired::Wait { .. } | Desired::Leave { .. } => false,
+        };
+        Ok(Answer {
             revision: facts.cluster.revision,
             cluster: facts.cluster.name.clone(),
             phase: facts.cluster.phase,
             epoch: facts.cluster.epoch,
+            peers: if needs_peers { Some(view.shared.peers(facts)?) } else { None },
             desired,
-            peers: (query.peers_after < facts.cluster.peers_revision).then(|| peers(view)),
             snapshots,
-            outcomes: outcomes.map(|o| Outcome { snapshot: o.id, epoch: o.epoch, committed: o.committed }).collect(),
+            outcomes: view.shared.outcomes(facts)?,
             replica: self.replica,
             view_age_ms: u64::try_from(self.freshness.age().as_millis()).unwrap_or(u64::MAX),
         })
@@ -151,12 +177,90 @@ impl Service {
     }
 }
 
-fn peers(view: &View) -> Peers {
-    let peer = |m: &crate::decide::facts::MemberFacts| Peer {
-        member: m.name.clone(),
-        member_id: m.member_id,
-        incarnation: m.incarnation,
-        address: m.address.clone(),
-    };
-    Peers { revision: view.facts.cluster.peers_revision, members: view.facts.belonging().map(peer).collect() }
+/// An [`Assignment`](stillframe_api::agent::Assignment) as it is sent.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    revision: u64,
+    cluster: ClusterName,
+    phase: ClusterPhase,
+    epoch: Epoch,
+    desired: Desired,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<Arc<RawValue>>,
+    snapshots: Vec<OpenSnapshot>,
+    outcomes: Arc<RawValue>,
+    replica: Uuid,
+    view_age_ms: u64,
+}
+
+/// What is the same in the answers to all members, as JSON: of n members the peer list alone has O(n) bytes.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    peers: OnceLock<Result<Arc<RawValue>, String>>,
+    outcomes: OnceLock<Result<Arc<RawValue>, String>>,
+}
+
+impl Shared {
+    fn peers(&self, facts: &Facts) -> Result<Arc<RawValue>, ServiceError> {
+        let peer = |m: &MemberFacts| Peer {
+            member: m.name.clone(),
+            member_id: m.member_id,
+            incarnation: m.incarnation,
+            address: m.address.clone(),
+        };
+        let peers = || Peers { revision: facts.cluster.peers_revision, members: facts.belonging().map(peer).collect() };
+        written(self.peers.get_or_init(|| raw(&peers())))
+    }
+
+    fn outcomes(&self, facts: &Facts) -> Result<Arc<RawValue>, ServiceError> {
+        let outcome = |o: &OutcomeFacts| Outcome { snapshot: o.id, epoch: o.epoch, committed: o.committed };
+        let outcomes = || facts.outcomes.iter().map(outcome).collect::<Vec<_>>();
+        written(self.outcomes.get_or_init(|| raw(&outcomes())))
+    }
+}
+
+fn raw(value: &impl Serialize) -> Result<Arc<RawValue>, String> {
+    to_raw_value(value).map(Arc::from).map_err(|error| error.to_string())
+}
+
+fn written(raw: &Result<Arc<RawValue>, String>) -> Result<Arc<RawValue>, ServiceError> {
+    let fault = |reason: String| StoreError::Fault { reason: format!("an assignment has no JSON form: {reason}") };
+    raw.clone().map_err(|reason| fault(reason).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::world::World;
+
+    #[test]
+    fn an_answer_reads_as_an_assignment_with_everything_in_it() {
+        let mut world = World::new(2, stillframe_api::cluster::OnLoss::RestoreLatest);
+        world.register(0);
+        world.register(1);
+        world.report_all();
+        world.commit(false);
+        let (facts, shared) = (&world.facts, Shared::default());
+        let replica = Uuid::from_u128(7);
+        let answer = Answer {
+            revision: 3,
+            cluster: facts.cluster.name.clone(),
+            phase: facts.cluster.phase,
+            epoch: facts.cluster.epoch,
+            desired: Desired::Wait { why: "why".to_owned() },
+            peers: Some(shared.peers(facts).expect("JSON")),
+            snapshots: Vec::new(),
+            outcomes: shared.outcomes(facts).expect("JSON"),
+            replica,
+            view_age_ms: 5,
+        };
+        let json = serde_json::to_value(&answer).expect("JSON");
+        let read: stillframe_api::agent::Assignment = serde_json::from_value(json.clone()).expect("an assignment");
+        assert_eq!(
+            read.peers.as_ref().map(|peers| (peers.revision, peers.members.len())),
+            Some((facts.cluster.peers_revision, 2))
+        );
+        assert_eq!(read.outcomes.len(), 1);
+        assert_eq!(serde_json::to_value(&read).expect("JSON"), json);
+    }
 }

@@ -11,7 +11,9 @@ use stillframe_protocol::{ClusterName, MemberName};
 use tokio::sync::{OnceCell, watch};
 
 use super::{
-    Service, ServiceError, lock,
+    Service, ServiceError,
+    assignments::Shared,
+    lock,
     transition::{Known, lost},
 };
 use crate::decide::Facts;
@@ -20,14 +22,20 @@ use crate::decide::Facts;
 #[derive(Debug)]
 pub struct View {
     /// The facts.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
     /// When they were read, by this process's clock; `facts.now` is the same moment by the database's.
     pub read_at: Instant,
     /// The parts of the snapshot that the restore under way goes back to, once somebody needed them.
     pub parts: OnceCell<BTreeMap<MemberName, Part>>,
+    /// What is the same in the assignments of all members, once somebody needed it.
+    pub(super) shared: Shared,
 }
 
 impl View {
+    fn new(facts: Arc<Facts>, read_at: Instant) -> Self {
+        Self { facts, read_at, parts: OnceCell::new(), shared: Shared::default() }
+    }
+
     /// The database's time now, as well as this process can tell.
     #[must_use]
     pub fn now(&self) -> jiff::Timestamp {
@@ -92,7 +100,7 @@ impl Hub {
     /// Takes newer facts, and wakes who waits for them.
     pub fn publish(&self, cluster: &ClusterName, facts: Facts) {
         let channel = self.channel(cluster);
-        channel.publish(facts);
+        channel.publish(Arc::new(facts));
         channel.ticks.send_modify(|ticks| *ticks += 1);
     }
 
@@ -113,16 +121,16 @@ impl Hub {
 }
 
 impl Channel {
-    fn publish(self: &Arc<Self>, facts: Facts) {
+    fn publish(self: &Arc<Self>, facts: Arc<Facts>) {
         let at = Instant::now();
         {
             let mut latest = lock(&self.latest);
             if latest.as_ref().is_none_or(|known| known.facts.cluster.version < facts.cluster.version) {
-                *latest = Some(Remembered { facts: Arc::new(facts.clone()), at });
+                *latest = Some(Remembered { facts: facts.clone(), at });
             }
         }
         let is_urgent = self.view().is_none_or(|known| is_urgent(&known.facts, &facts));
-        let view = Arc::new(View { facts, read_at: at, parts: OnceCell::new() });
+        let view = Arc::new(View::new(facts, at));
         if is_urgent {
             self.show(view);
         } else {

@@ -1,15 +1,17 @@
 //! Members: registering, losing, regaining.
 
+use std::sync::Arc;
+
 use stillframe_api::{
     HumanDuration,
     agent::{Register, Registered},
 };
-use stillframe_protocol::{ClusterName, Incarnation};
+use stillframe_protocol::ClusterName;
 
-use super::{Caller, Service, ServiceError};
+use super::{Caller, Service, ServiceError, membership::granted};
 use crate::{
-    decide::member::{self, Evidence, Registration},
-    store::{LeaseKey, Renewal, Scope},
+    decide::member::{Ask, Change, Effect, Evidence, Registration},
+    store::LeaseKey,
 };
 
 /// The longest address, in bytes.
@@ -30,22 +32,21 @@ fn check_address(address: &str) -> Result<(), ServiceError> {
 
 impl Service {
     /// Registers a process as a member.
-    pub async fn register(&self, caller: &Caller, cluster: &ClusterName, request: Register) -> Result<Registered, ServiceError> {
+    pub async fn register(
+        self: &Arc<Self>,
+        caller: &Caller,
+        cluster: &ClusterName,
+        request: Register,
+    ) -> Result<Registered, ServiceError> {
         check_address(&request.address)?;
-        let registration = Registration {
-            member: request.member.clone(),
-            instance: request.instance,
-            address: request.address,
-            lease: self.lease(),
-        };
-        let occasion = self.occasion(&Caller { actor: format!("member:{}", request.member), ..caller.clone() });
-        let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
-        let rule = move |facts: &crate::decide::Facts| member::register(facts, &occasion, &registration).map(Into::into);
-        let done = self.transition(cluster, scope, rule).await?;
-        let archive = self.archives.get(done.facts.cluster.archive_prefix.as_deref()).await?;
-        let (member_id, incarnation) =
-            done.facts.members.get(&request.member).map(|m| (m.member_id, m.incarnation)).unwrap_or_default();
-        tracing::info!(%cluster, member = %request.member, %incarnation, "member registered");
+        let Register { member, instance, address } = request;
+        let registration = Registration { member: member.clone(), instance, address, lease: self.lease() };
+        let (actor, request_id) = (format!("member:{member}"), caller.request_id.clone());
+        let ask = Ask { actor, request_id, change: Change::Register(registration) };
+        let (effect, facts) = self.change_members(cluster, ask).await?;
+        let archive = self.archives.get(facts.cluster.archive_prefix.as_deref()).await?;
+        let (member_id, incarnation) = granted(effect).unwrap_or_default();
+        tracing::info!(%cluster, %member, %incarnation, "member registered");
         Ok(Registered {
             member_id,
             incarnation,
@@ -56,28 +57,25 @@ impl Service {
     }
 
     /// Declares a member lost, if the evidence holds under the lock.
-    pub async fn lose(&self, lease: &LeaseKey, evidence: Evidence) -> Result<(), ServiceError> {
-        let (cluster, name, incarnation) = lease.clone();
-        let occasion = self.occasion(&Caller::coordinator());
-        let member = name.clone();
-        let rule = move |facts: &crate::decide::Facts| Ok(member::lost(facts, &occasion, &name, incarnation, evidence).into());
-        let done = self.transition(&cluster, Scope::default(), rule).await?;
-        if done.changed {
-            tracing::warn!(%cluster, %member, %incarnation, ?evidence, phase = ?done.facts.cluster.phase, "member lost");
+    pub async fn lose(self: &Arc<Self>, lease: &LeaseKey, evidence: Evidence) -> Result<(), ServiceError> {
+        let (cluster, member, incarnation) = lease;
+        let change = Change::Lose(member.clone(), *incarnation, evidence);
+        let ask = Ask { actor: Caller::coordinator().actor, request_id: None, change };
+        let (effect, facts) = self.change_members(cluster, ask).await?;
+        if effect == Effect::Made {
+            tracing::warn!(%cluster, %member, %incarnation, ?evidence, phase = ?facts.cluster.phase, "member lost");
         }
         Ok(())
     }
 
     /// Takes back a member that was declared lost and isn't.
-    pub async fn regain(&self, lease: &LeaseKey) -> Result<(), ServiceError> {
-        let (cluster, name, incarnation): (ClusterName, _, Incarnation) = lease.clone();
-        let occasion = self.occasion(&Caller::acting(format!("member:{name}")));
-        let rule = move |facts: &crate::decide::Facts| member::returned(facts, &occasion, &name, incarnation).map(Into::into);
-        // The lease first: else the next look for expired ones would lose the member again.
-        self.store.renew_leases(self.replica, self.settings.lease, &[Renewal { lease: lease.clone(), take: true }]).await?;
-        let done = self.transition(&cluster, Scope::default(), rule).await?;
-        if done.changed {
-            tracing::info!(%cluster, member = %lease.1, %incarnation, "member is back");
+    pub async fn regain(self: &Arc<Self>, lease: &LeaseKey) -> Result<(), ServiceError> {
+        let (cluster, member, incarnation) = lease;
+        let ask =
+            Ask { actor: format!("member:{member}"), request_id: None, change: Change::Return(member.clone(), *incarnation) };
+        let (effect, _) = self.change_members(cluster, ask).await?;
+        if effect == Effect::Made {
+            tracing::info!(%cluster, %member, %incarnation, "member is back");
         }
         Ok(())
     }

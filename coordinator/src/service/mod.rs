@@ -5,6 +5,7 @@
 //! | transitions, who is told, and what the log says | [`transition`], `news` |
 //! | what this replica knows of clusters, and who waits for news | [`hub`] |
 //! | who polls here, and on which connection | [`registry`] |
+//! | registrations, losses and returns in batches | [`membership`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
 //! | what a restore would do | [`plan`] |
 //! | what agents poll and report | [`assignments`], [`reports`] |
@@ -49,6 +50,7 @@ pub mod hints;
 pub mod hub;
 pub mod idempotency;
 pub mod members;
+pub mod membership;
 mod news;
 pub mod parts;
 pub mod plan;
@@ -71,6 +73,7 @@ use freshness::Freshness;
 use gathering::Gathering;
 use hints::Announcements;
 use hub::Hub;
+use membership::Membership;
 use registry::{Registry, Suspicion};
 use reports::Queues;
 
@@ -117,6 +120,7 @@ pub struct Service {
     pub(crate) hub: Hub,
     pub(crate) registry: Arc<Registry>,
     pub(crate) queues: Queues,
+    pub(crate) membership: Membership,
     pub(crate) wakes: Wakes,
     pub(crate) stopping: CancellationToken,
     /// The snapshots that this replica is committing, so that it doesn't do so twice at once.
@@ -150,6 +154,7 @@ impl Service {
             hub: Hub::default(),
             registry: Arc::new(Registry::new(suspects, settings.lease)),
             queues,
+            membership: Membership::default(),
             wakes: Wakes::default(),
             stopping,
             committing: Mutex::default(),

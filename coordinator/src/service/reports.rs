@@ -262,7 +262,7 @@ fn clean(detail: &str) -> String {
 }
 
 /// An error that many have.
-fn shared(error: Arc<ServiceError>) -> ServiceError {
+pub(super) fn shared(error: Arc<ServiceError>) -> ServiceError {
     match &*error {
         ServiceError::Store(error) => ServiceError::Store(error.clone()),
         ServiceError::Refused(refusal) => ServiceError::Refused(refusal.clone()),

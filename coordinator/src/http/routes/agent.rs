@@ -20,7 +20,7 @@ use crate::{
         error::Failure,
         extract::{ApiJson, ApiPath, ApiQuery},
     },
-    service::{Caller, Service},
+    service::{Caller, Service, assignments::Answer},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
@@ -64,7 +64,7 @@ async fn assignment(
     ConnectInfo(Connection(connection)): ConnectInfo<Connection>,
     ApiPath((cluster, member)): ApiPath<(ClusterName, MemberName)>,
     ApiQuery(query): ApiQuery<AssignmentQuery>,
-) -> Result<Json<Assignment>, Failure> {
+) -> Result<Json<Answer>, Failure> {
     Ok(Json(service.assignment(&cluster, &member, &query, connection).await?))
 }
 

@@ -244,8 +244,8 @@ async fn finish(
         r#"
         WITH line AS (
             INSERT INTO audit (cluster, actor, action, subject, reason, detail, request_id)
-            SELECT $1, a.actor, a.action, a.subject, a.reason, a.detail, $4
-              FROM jsonb_to_recordset($3) AS a(actor text, action text, subject text, reason text, detail jsonb)
+            SELECT $1, a.actor, a.action, a.subject, a.reason, a.detail, coalesce(a.request_id, $4)
+              FROM jsonb_to_recordset($3) AS a(actor text, action text, subject text, reason text, detail jsonb, request_id text)
         )
         UPDATE clusters c SET
             phase = n.phase, phase_reason = n.phase_reason, halt = n.halt, generation = n.generation, last_generation = n.last_generation,
@@ -273,8 +273,10 @@ async fn finish(
 }
 
 pub(super) fn audit_json(audit: &[Audit]) -> Value {
-    let line =
-        |a: &Audit| json!({ "actor": a.actor, "action": a.action, "subject": a.subject, "reason": a.reason, "detail": a.detail });
+    let line = |a: &Audit| {
+        json!({ "actor": a.actor, "action": a.action, "subject": a.subject, "reason": a.reason, "detail": a.detail,
+                "request_id": a.request_id })
+    };
     audit.iter().map(line).collect()
 }
 
