@@ -28,7 +28,10 @@ use stillframe_private_postgres::Options;
 use stillframe_protocol::ClusterName;
 
 pub(crate) use self::replica::{CoordinatorArgs, serve};
-use self::{replica::Replica, standin::Crowd};
+use self::{
+    replica::Replica,
+    standin::{Absent, Crowd},
+};
 use crate::figures::Figures;
 
 /// How long a cluster may take to run.
@@ -101,8 +104,14 @@ async fn one_size(args: &ScaleArgs, members: u32, replica: &Replica) -> anyhow::
     let create = json!({ "name": name, "min_members": members, "snapshot_timeout": "60s", "on_loss": "halt" });
     let create: CreateCluster = serde_json::from_value(create)?;
     client.create_cluster(&create).await?;
+    let (url, ring) = (replica.url().to_owned(), !args.silent);
+    let absent = tokio::task::spawn_blocking({
+        let name = name.clone();
+        move || Absent::new(&url, &name, members, ring)
+    });
+    let absent = absent.await??;
     let (began, cpu) = (Instant::now(), replica.cpu()?);
-    let crowd = Crowd::gather(replica.url(), &name, members, !args.silent)?;
+    let crowd = absent.gather();
     runs(&client, &name, &crowd).await?;
     let (formed, formed_cpu) = (began.elapsed(), replica.cpu()? - cpu);
 

@@ -25,6 +25,13 @@ const MESSAGES_AN_EPOCH: u64 = 3;
 /// How long an agent holds its next poll back when a snapshot has just begun.
 const REPORTS_FIRST: Duration = Duration::from_millis(15);
 
+/// The stand-ins of a cluster, before they say anything. Each has a client of its own, as processes have: the coordinator tells members by their
+/// connections. Making one reads the machine's certificates, which is no cost of the coordinator's.
+pub(crate) struct Absent {
+    members: Vec<StandIn>,
+    requests: Arc<AtomicU64>,
+}
+
 /// Every stand-in of a cluster; they end with this value.
 pub(crate) struct Crowd {
     /// How many requests they have made.
@@ -33,16 +40,14 @@ pub(crate) struct Crowd {
     _tasks: JoinSet<()>,
 }
 
-impl Crowd {
-    /// Starts them, all at once.
-    pub(crate) fn gather(url: &str, cluster: &ClusterName, members: u32, ring: bool) -> anyhow::Result<Arc<Self>> {
-        let (requests, complaints) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+impl Absent {
+    /// Makes them.
+    pub(crate) fn new(url: &str, cluster: &ClusterName, members: u32, ring: bool) -> anyhow::Result<Self> {
+        let requests = Arc::new(AtomicU64::new(0));
         let name = |number: u32| MemberName::new(format!("m{:05}", number % members));
-        let mut tasks = JoinSet::new();
-        for number in 0..members {
+        let stand_in = |number: u32| -> anyhow::Result<StandIn> {
             let neighbours = if ring && members > 1 { Some((name(number + members - 1)?, name(number + 1)?)) } else { None };
-            // A client each, as processes have: the coordinator tells members by their connections.
-            let member = StandIn {
+            Ok(StandIn {
                 client: Client::new(url)?,
                 cluster: cluster.clone(),
                 name: name(number)?,
@@ -51,7 +56,18 @@ impl Crowd {
                 incarnation: Incarnation::default(),
                 reported: Epoch::default(),
                 running: None,
-            };
+                reports: JoinSet::new(),
+            })
+        };
+        Ok(Self { members: (0..members).map(stand_in).collect::<Result<_, _>>()?, requests })
+    }
+
+    /// Starts them, all at once.
+    pub(crate) fn gather(self) -> Arc<Crowd> {
+        let Self { members, requests } = self;
+        let complaints = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for member in members {
             let complaints = Arc::clone(&complaints);
             tasks.spawn(async move {
                 let name = member.name.clone();
@@ -59,14 +75,38 @@ impl Crowd {
                 complaints.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {error}"));
             });
         }
-        Ok(Arc::new(Self { requests, complaints, _tasks: tasks }))
+        Arc::new(Crowd { requests, complaints, _tasks: tasks })
     }
+}
 
+impl Crowd {
     /// What a stand-in gave up for, if one did.
     pub(crate) fn complaint(&self) -> anyhow::Result<()> {
         match self.complaints.lock().unwrap_or_else(PoisonError::into_inner).first() {
             Some(complaint) => bail!("{complaint}"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Says what has happened, again and again until it is heard.
+#[derive(Clone)]
+struct Reporter {
+    client: Client,
+    cluster: ClusterName,
+    name: MemberName,
+    requests: Arc<AtomicU64>,
+}
+
+impl Reporter {
+    async fn report(self, incarnation: Incarnation, event: ReportEvent) -> anyhow::Result<()> {
+        loop {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            match self.client.report(&self.cluster, &self.name, incarnation, event.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
@@ -81,6 +121,7 @@ struct StandIn {
     incarnation: Incarnation,
     reported: Epoch,
     running: Option<RestoreId>,
+    reports: JoinSet<anyhow::Result<()>>,
 }
 
 impl StandIn {
@@ -125,7 +166,7 @@ impl StandIn {
                 if let Some(restore) = restore
                     && self.running.replace(*restore) != Some(*restore)
                 {
-                    self.report(ReportEvent::Running { generation: *generation }).await?;
+                    self.report(ReportEvent::Running { generation: *generation })?;
                 }
             }
             Desired::Wait { .. } => return Ok(()),
@@ -137,22 +178,23 @@ impl StandIn {
         for open in open {
             if open.epoch > self.reported {
                 self.reported = open.epoch;
-                self.report(ReportEvent::Part(Box::new(self.part(open)?))).await?;
+                let part = self.part(open)?;
+                self.report(ReportEvent::Part(Box::new(part)))?;
                 tokio::time::sleep(REPORTS_FIRST).await;
             }
         }
         Ok(())
     }
 
-    async fn report(&self, event: ReportEvent) -> anyhow::Result<()> {
-        loop {
-            self.count();
-            match self.client.report(&self.cluster, &self.name, self.incarnation, event.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(100)).await,
-                Err(error) => return Err(error.into()),
-            }
+    /// Reports beside the polls, as an agent does.
+    fn report(&mut self, event: ReportEvent) -> anyhow::Result<()> {
+        let Self { client, cluster, name, requests, .. } = self;
+        let (client, cluster, name, requests) = (client.clone(), cluster.clone(), name.clone(), requests.clone());
+        self.reports.spawn(Reporter { client, cluster, name, requests }.report(self.incarnation, event));
+        while let Some(reported) = self.reports.try_join_next() {
+            reported??;
         }
+        Ok(())
     }
 
     /// Counters as if every member had cut at the same time with nothing in flight.
