@@ -5,8 +5,9 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use stillframe_api::gc::Orphans;
 use stillframe_archive::ArchiveUrl;
 
-/// How long a member's lease is unless told.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
+/// How long a member's lease is unless told. A killed process is noticed by its connection, at once; the lease is for those whose connection says
+/// nothing, and four polls a lease are what an idle member costs.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 
 /// How long a member whose connection closed may take to come back unless told.
 pub const DEFAULT_SUSPECT_GRACE: Duration = Duration::from_millis(200);

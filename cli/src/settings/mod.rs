@@ -29,7 +29,7 @@ pub struct CoordinatorArgs {
     /// Where to listen for HTTP; port 0 takes a free one [default: 127.0.0.1:7700]
     #[arg(long, env = "STILLFRAME_LISTEN", value_name = "ADDR", value_parser = parse::listen)]
     pub listen: Option<SocketAddr>,
-    /// How long a member's lease is [default: 5s]
+    /// How long a member's lease is [default: 10s]
     #[arg(long, env = "STILLFRAME_LEASE", value_name = "DURATION")]
     pub lease: Option<HumanDuration>,
     /// How long a member whose connection closed may take to come back [default: 200ms]
