@@ -35,6 +35,32 @@ pub struct UpdateCluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "10s")]
     pub min_pause: Option<DurationOrZero>,
+    /// How it is put back by itself; what is left out of it stays, too. A cluster that has halted at the limit goes on when `limit` or `window` allow
+    /// for it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<UpdateRollback>,
+}
+
+/// Changes how a cluster is put back by itself. A field that is left out stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRollback {
+    /// So many rollbacks that went through may begin within `window`; the next loss halts the cluster. 0 for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1000)]
+    pub limit: Option<u32>,
+    /// Over which time they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10m")]
+    pub window: Option<HumanDuration>,
+    /// The next rollback begins no sooner than so long after the last one began; twice as long after each more in the window, 1 min at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "1s")]
+    pub backoff: Option<HumanDuration>,
+    /// How many older committed snapshots an automatic rollback may try when the latest proves unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 16)]
+    pub fallback: Option<u32>,
 }
 
 /// Changes a snapshot that is pending or recording. A field that is left out stays as it is.

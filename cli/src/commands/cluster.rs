@@ -6,7 +6,7 @@ use stillframe_api::{
     cluster::{Cluster, ClusterPhase, CreateCluster, DEFAULT_SNAPSHOT_TIMEOUT, OnLoss},
     restore::MAX_FALLBACK,
     rollback::{DEFAULT_ROLLBACK_BACKOFF, DEFAULT_ROLLBACK_LIMIT, DEFAULT_ROLLBACK_WINDOW, ResumeCluster, RollbackSettings},
-    settings::UpdateCluster,
+    settings::{UpdateCluster, UpdateRollback},
 };
 use stillframe_protocol::ClusterName;
 
@@ -73,6 +73,18 @@ pub enum ClusterCommand {
         /// The least time between the beginnings of two snapshots; 0s for none
         #[arg(long, value_name = "DURATION", group = "change")]
         min_pause: Option<DurationOrZero>,
+        /// So many rollbacks that go through within the window; the next loss halts the cluster. 0 for any number
+        #[arg(long, value_name = "N", group = "change", value_parser = clap::value_parser!(u32).range(0..=1_000))]
+        rollback_limit: Option<u32>,
+        /// Over which time rollbacks are counted
+        #[arg(long, value_name = "DURATION", group = "change")]
+        rollback_window: Option<HumanDuration>,
+        /// The pause after the first rollback within the window; it doubles with each, up to a minute
+        #[arg(long, value_name = "DURATION", group = "change")]
+        rollback_backoff: Option<HumanDuration>,
+        /// How many older committed snapshots a rollback may try if the latest proves unreadable
+        #[arg(long, value_name = "N", group = "change", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_FALLBACK)))]
+        restore_fallback: Option<u32>,
         /// Which coordinator.
         #[command(flatten)]
         api: ApiArgs,
@@ -181,9 +193,23 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
             let cluster = api.client()?.create_cluster(&request).await?;
             out.result(&cluster, describe)
         }
-        ClusterCommand::Update { cluster, min_members, snapshot_timeout, on_loss, max_concurrent, min_pause, api } => {
+        ClusterCommand::Update {
+            cluster,
+            min_members,
+            snapshot_timeout,
+            on_loss,
+            max_concurrent,
+            min_pause,
+            rollback_limit: limit,
+            rollback_window: window,
+            rollback_backoff: backoff,
+            restore_fallback: fallback,
+            api,
+        } => {
             let on_loss = on_loss.map(Into::into);
-            let changes = UpdateCluster { min_members, snapshot_timeout, on_loss, max_concurrent, min_pause };
+            let rollback = UpdateRollback { limit, window, backoff, fallback };
+            let rollback = Some(rollback).filter(|rollback| *rollback != UpdateRollback::default());
+            let changes = UpdateCluster { min_members, snapshot_timeout, on_loss, max_concurrent, min_pause, rollback };
             let cluster = api.client()?.update_cluster(&cluster, &changes).await?;
             out.result(&cluster, describe)
         }

@@ -168,8 +168,10 @@ pub struct ClusterFacts {
 impl ClusterFacts {
     /// What an operator may change while it runs.
     #[must_use]
-    pub fn settings(&self) -> (u32, u64, OnLoss, u32, u64) {
-        (self.min_members, self.snapshot_timeout_ms, self.on_loss, self.max_concurrent, self.min_pause_ms)
+    pub fn settings(&self) -> impl PartialEq + use<> {
+        let snapshots = (self.min_members, self.snapshot_timeout_ms, self.on_loss, self.max_concurrent, self.min_pause_ms);
+        let rollbacks = (self.rollback_limit, self.rollback_window_ms, self.rollback_backoff_ms, self.restore_fallback);
+        (snapshots, rollbacks)
     }
 }
 

@@ -11,7 +11,7 @@ use stillframe_api::{
 };
 use stillframe_protocol::Generation;
 
-use super::{Refusal, assignment, settings::Changes, world::World};
+use super::{Refusal, assignment, facts::HaltCause, settings::Changes, world::World};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -399,12 +399,37 @@ fn a_cluster_that_is_put_back_again_and_again_waits_longer_each_time_and_then_ha
     assert!(
         world.facts.cluster.phase_reason.as_ref().is_some_and(|reason| reason.contains("3 times") && reason.contains("resume"))
     );
+    // However long ago that was, it doesn't go on by itself.
+    let version = world.facts.cluster.version;
+    world.advance(120_000);
+    world.register(1);
+    assert_eq!((world.facts.cluster.phase, world.facts.cluster.version), (ClusterPhase::Halted, version + 1));
     world.resume(0).expect("it goes on");
     go_on(&mut world, &[0, 1]);
     assert_eq!(world.facts.cluster.phase, ClusterPhase::Running);
     // And is counted anew.
     world.lose(1);
     world.register(1);
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Restoring);
+}
+
+#[test]
+fn a_cluster_halted_at_its_limit_goes_on_when_the_limit_is_raised_above_what_it_had() {
+    let mut world = running(2);
+    world.update(Changes { rollback_limit: Some(1), rollback_backoff_ms: Some(5), ..Changes::default() });
+    world.lose(1);
+    world.register(1);
+    go_on(&mut world, &[0, 1]);
+    world.lose(1);
+    world.register(1);
+    assert_eq!(world.facts.cluster.halt, Some(HaltCause::RollbackLimit));
+    world.update(Changes { restore_fallback: Some(1), rollback_backoff_ms: Some(2_000), ..Changes::default() });
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Halted, "it has had one, and may have one");
+    world.update(Changes { rollback_limit: Some(2), ..Changes::default() });
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Running, "it is put off, by the backoff of now");
+    assert!(world.facts.cluster.rollback_at.is_some());
+    world.advance(2_000);
+    world.deadlines();
     assert_eq!(world.facts.cluster.phase, ClusterPhase::Restoring);
 }
 

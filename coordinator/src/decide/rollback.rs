@@ -45,6 +45,22 @@ fn turn(cluster: &ClusterFacts, rollbacks: &[RollbackFacts], now: Timestamp) -> 
     }
 }
 
+/// After a change of the limit or the window: a cluster that has halted at its limit goes on if that allows for it now.
+pub(super) fn count_anew(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let next = &mut draft.next;
+    let window = SignedDuration::from_millis(i64::try_from(next.cluster.rollback_window_ms).unwrap_or(i64::MAX));
+    // A wider window than they were read for is for the next loss to count by.
+    let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+    next.rollbacks.retain(|rollback| rollback.created_at > since);
+    let at_limit = next.cluster.halt == Some(HaltCause::RollbackLimit);
+    if at_limit && !matches!(turn(&next.cluster, &next.rollbacks, now), Turn::Never(_)) {
+        set_phase(draft, ClusterPhase::Running);
+        let (name, generation) = (draft.next.cluster.name.clone(), draft.next.cluster.generation);
+        draft.audit_automatic("cluster.running", name, json!({ "generation": generation }));
+    }
+}
+
 /// Starts the automatic restore once everybody of the latest committed snapshot is there, and it is time. A snapshot that has all its parts
 /// is let through first: that takes milliseconds, and loses less.
 pub(super) fn roll_back(draft: &mut Draft<'_>) {

@@ -7,6 +7,7 @@ use stillframe_protocol::SnapshotId;
 use super::{
     Decision, Draft, Facts, Occasion, Refusal,
     queue::{after, before},
+    rollback,
 };
 
 /// Settings of a cluster to change; what is left out stays.
@@ -22,6 +23,14 @@ pub struct Changes {
     pub max_concurrent: Option<u32>,
     /// The least time between the beginnings of two snapshots, in milliseconds.
     pub min_pause_ms: Option<u64>,
+    /// How many rollbacks that went through may begin within the window; 0 for any number.
+    pub rollback_limit: Option<u32>,
+    /// The window, in milliseconds.
+    pub rollback_window_ms: Option<u64>,
+    /// The pause after the first rollback within the window, in milliseconds.
+    pub rollback_backoff_ms: Option<u64>,
+    /// How many older snapshots an automatic rollback may try.
+    pub restore_fallback: Option<u32>,
 }
 
 /// Sets one field, and notes what it was and what it is.
@@ -49,6 +58,10 @@ pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> D
     change(&mut cluster.snapshot_timeout_ms, changes.snapshot_timeout_ms, "snapshot_timeout_ms", &mut notes);
     change(&mut cluster.max_concurrent, changes.max_concurrent, "max_concurrent", &mut notes);
     change(&mut cluster.min_pause_ms, changes.min_pause_ms, "min_pause_ms", &mut notes);
+    change(&mut cluster.rollback_limit, changes.rollback_limit, "rollback_limit", &mut notes);
+    change(&mut cluster.rollback_window_ms, changes.rollback_window_ms, "rollback_window_ms", &mut notes);
+    change(&mut cluster.rollback_backoff_ms, changes.rollback_backoff_ms, "rollback_backoff_ms", &mut notes);
+    change(&mut cluster.restore_fallback, changes.restore_fallback, "restore_fallback", &mut notes);
     if let Some(on_loss) = changes.on_loss.filter(|on_loss| *on_loss != cluster.on_loss) {
         notes.0.insert("on_loss".to_owned(), json!(cluster.on_loss));
         notes.1.insert("on_loss".to_owned(), json!(on_loss));
@@ -59,7 +72,11 @@ pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> D
         return Decision::nothing(facts);
     }
     let (name, timeout_ms) = (cluster.name.clone(), cluster.snapshot_timeout_ms);
+    let rollbacks_count_otherwise = is.contains_key("rollback_limit") || is.contains_key("rollback_window_ms");
     draft.audit("cluster.updated", name, json!({ "before": was, "after": is }));
+    if rollbacks_count_otherwise {
+        rollback::count_anew(&mut draft);
+    }
     let waiting = |s: &&mut super::facts::SnapshotFacts| s.state == SnapshotState::Pending && !s.own_timeout;
     for snapshot in draft.next.snapshots.iter_mut().filter(waiting) {
         snapshot.deadline_at = after(before(snapshot.deadline_at, snapshot.timeout_ms), timeout_ms);

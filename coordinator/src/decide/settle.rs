@@ -86,16 +86,18 @@ fn has_fallback(draft: &Draft<'_>) -> bool {
 }
 
 /// A cluster that halted because of a loss goes on when nothing is missing after all, or when it is to be put back and can be; one that has
-/// no snapshot also starts afresh when everybody did.
+/// no snapshot also starts afresh when everybody did. One that was put back too often isn't put back by itself any more, however long ago that was.
 fn take_heart(draft: &mut Draft<'_>) {
-    let no_snapshot = match draft.next.cluster.halt {
-        Some(HaltCause::NoSnapshot) => true,
-        Some(HaltCause::OnLoss | HaltCause::RollbackLimit) => false,
+    let (no_snapshot, at_limit) = match draft.next.cluster.halt {
+        Some(HaltCause::NoSnapshot) => (true, false),
+        Some(HaltCause::OnLoss) => (false, false),
+        Some(HaltCause::RollbackLimit) => (false, true),
         Some(HaltCause::RestoreFailed | HaltCause::Resynced) | None => return,
     };
+    let may_go_back = || !at_limit && has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest;
     if no_snapshot && everybody_started_again(draft) {
         start_generation(draft);
-    } else if draft.next.missing_members().next().is_none() || (has_fallback(draft) && on_loss(draft) == OnLoss::RestoreLatest) {
+    } else if draft.next.missing_members().next().is_none() || may_go_back() {
         set_phase(draft, ClusterPhase::Running);
         let cluster = draft.next.cluster.name.clone();
         draft.audit_automatic("cluster.running", cluster, json!({ "generation": draft.next.cluster.generation }));

@@ -1,7 +1,7 @@
 //! Clusters: creating, changing and reading.
 
 use stillframe_api::{
-    DurationOrZero, Page,
+    DurationOrZero, HumanDuration, Page,
     cluster::{Cluster, CreateCluster, MAX_MEMBERS, Member, PageQuery},
     page::{DEFAULT_LIMIT, MAX_LIMIT},
     restore::MAX_FALLBACK,
@@ -73,12 +73,11 @@ fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
 const MAX_ROLLBACKS: u32 = 1_000;
 
 /// Checks the bounds of how a cluster is put back by itself.
-pub(crate) fn check_rollback(settings: &RollbackSettings) -> Result<(), ServiceError> {
-    if settings.limit > MAX_ROLLBACKS {
-        return Err(ServiceError::Invalid(format!("rollback.limit must be 0 to {MAX_ROLLBACKS}, found {}", settings.limit)));
-    }
-    if settings.fallback > MAX_FALLBACK {
-        return Err(ServiceError::Invalid(format!("rollback.fallback must be 0 to {MAX_FALLBACK}, found {}", settings.fallback)));
+fn check_rollback(limit: Option<u32>, fallback: Option<u32>) -> Result<(), ServiceError> {
+    for (what, found, most) in [("limit", limit, MAX_ROLLBACKS), ("fallback", fallback, MAX_FALLBACK)] {
+        if let Some(found) = found.filter(|found| *found > most) {
+            return Err(ServiceError::Invalid(format!("rollback.{what} must be 0 to {most}, found {found}")));
+        }
     }
     Ok(())
 }
@@ -88,7 +87,7 @@ impl Service {
     pub async fn create_cluster(&self, caller: &Caller, settings: CreateCluster) -> Result<(Cluster, bool), ServiceError> {
         check_members(settings.min_members)?;
         check_concurrent(settings.max_concurrent)?;
-        check_rollback(&settings.rollback)?;
+        check_rollback(Some(settings.rollback.limit), Some(settings.rollback.fallback))?;
         if let Some(prefix) = &settings.archive_prefix {
             archives::check_prefix(prefix)?;
         }
@@ -124,12 +123,19 @@ impl Service {
     ) -> Result<Cluster, ServiceError> {
         request.min_members.map_or(Ok(()), check_members)?;
         request.max_concurrent.map_or(Ok(()), check_concurrent)?;
+        let rollback = request.rollback.unwrap_or_default();
+        check_rollback(rollback.limit, rollback.fallback)?;
+        let milliseconds = |duration: HumanDuration| u64::try_from(duration.as_millis()).unwrap_or(1);
         let changes = settings::Changes {
             min_members: request.min_members,
-            snapshot_timeout_ms: request.snapshot_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(1)),
+            snapshot_timeout_ms: request.snapshot_timeout.map(milliseconds),
             on_loss: request.on_loss,
             max_concurrent: request.max_concurrent,
             min_pause_ms: request.min_pause.map(DurationOrZero::as_millis),
+            rollback_limit: rollback.limit,
+            rollback_window_ms: rollback.window.map(milliseconds),
+            rollback_backoff_ms: rollback.backoff.map(milliseconds),
+            restore_fallback: rollback.fallback,
         };
         let occasion = self.occasion(caller);
         let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };

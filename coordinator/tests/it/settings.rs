@@ -2,7 +2,8 @@
 
 use stillframe_api::{
     HumanDuration, ProblemCode,
-    settings::{UpdateCluster, UpdateSnapshot},
+    rollback::RollbackSettings,
+    settings::{UpdateCluster, UpdateRollback, UpdateSnapshot},
     snapshot::{AbortReason, Snapshot, SnapshotState, TakeSnapshot},
     waiting::{MAX_PENDING, WaitsFor},
 };
@@ -52,7 +53,18 @@ async fn settings_are_changed_live_and_audited_with_before_and_after() {
     assert_eq!(world.count(audited).await, 1);
     world.update(|c| c.min_members = Some(2)).await;
     assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'cluster.updated'").await, 1, "nothing changed");
+    let rollback =
+        UpdateRollback { limit: Some(7), backoff: Some("3s".parse().expect("a duration")), ..UpdateRollback::default() };
+    let cluster = world.update(|c| c.rollback = Some(rollback)).await;
+    assert_eq!((cluster.rollback.limit, cluster.rollback.backoff.to_string().as_str()), (7, "3s"));
+    assert_eq!((cluster.rollback.window, cluster.rollback.fallback), (RollbackSettings::default().window, 0));
+    let audited = "SELECT count(*) FROM audit WHERE action = 'cluster.updated' AND detail = \
+                   '{\"before\": {\"rollback_limit\": 5, \"rollback_backoff_ms\": 1000}, \"after\": {\"rollback_limit\": 7, \"rollback_backoff_ms\": 3000}}'";
+    assert_eq!(world.count(audited).await, 1);
+    let rollback = |change: UpdateRollback| UpdateCluster { rollback: Some(change), ..UpdateCluster::default() };
     for bad in [
+        rollback(UpdateRollback { limit: Some(1_001), ..UpdateRollback::default() }),
+        rollback(UpdateRollback { fallback: Some(17), ..UpdateRollback::default() }),
         UpdateCluster { max_concurrent: Some(0), ..UpdateCluster::default() },
         UpdateCluster { max_concurrent: Some(17), ..UpdateCluster::default() },
         UpdateCluster { min_members: Some(0), ..UpdateCluster::default() },

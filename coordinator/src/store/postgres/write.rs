@@ -253,12 +253,15 @@ async fn finish(
             latest_committed = n.latest_committed, min_members = n.min_members, snapshot_timeout_ms = n.snapshot_timeout_ms,
             on_loss = n.on_loss, max_concurrent = n.max_concurrent, min_pause_ms = n.min_pause_ms,
             retention = nullif(n.retention, 'null'),
-            latest_mapping = n.latest_mapping, rollback_at = n.rollback_at, rollbacks_since = n.rollbacks_since
+            latest_mapping = n.latest_mapping, rollback_at = n.rollback_at, rollbacks_since = n.rollbacks_since,
+            rollback_limit = n.rollback_limit, rollback_window_ms = n.rollback_window_ms,
+            rollback_backoff_ms = n.rollback_backoff_ms, restore_fallback = n.restore_fallback
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
                                         revision bigint, version bigint, stamp uuid, peers_revision bigint, last_member_id integer, latest_committed uuid,
                                         min_members integer, snapshot_timeout_ms bigint, on_loss text, max_concurrent integer,
                                         min_pause_ms bigint, retention jsonb, latest_mapping jsonb, rollback_at timestamptz,
-                                        rollbacks_since timestamptz)
+                                        rollbacks_since timestamptz, rollback_limit integer, rollback_window_ms bigint,
+                                        rollback_backoff_ms bigint, restore_fallback integer)
          WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
