@@ -29,6 +29,9 @@ struct Cli {
     /// Keep them also when there is no violation
     #[arg(long)]
     keep: bool,
+    /// Print the counts, the violations, the evidence's directory and the command to replay as one line of JSON in the end, and nothing else
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -62,21 +65,33 @@ fn chaos(cli: &Cli) -> std::io::Result<bool> {
         rounds: cli.rounds,
         shape: Shape { window: Duration::from_secs(cli.window), ..Shape::default() },
         directory: directory.clone(),
+        quiet: cli.json,
     };
     // One thread: the processes end with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let summary = runtime.block_on(stillframe_chaos::run(&options))?;
-    println!("\n{summary}\n");
+    let fine = summary.violations.is_empty();
     let mut replay = format!("cargo chaos --minutes {} --seed {seed}", cli.minutes);
     if cli.window != 12 {
         replay = format!("{replay} --window {}", cli.window);
     }
-    if summary.violations.is_empty() && !cli.keep {
+    let kept = !fine || cli.keep;
+    if kept {
+        std::fs::write(directory.join("summary.txt"), format!("{summary}\nreplay: {replay}\n"))?;
+    } else {
         std::fs::remove_dir_all(&directory)?;
-        println!("replay: {replay}");
-        return Ok(true);
     }
-    std::fs::write(directory.join("summary.txt"), format!("{summary}\nreplay: {replay}\n"))?;
-    println!("evidence: {}\nreplay: {replay}", directory.display());
-    Ok(summary.violations.is_empty())
+    if cli.json {
+        let mut line = summary.json();
+        line["replay"] = replay.into();
+        line["evidence"] = kept.then(|| directory.display().to_string()).into();
+        println!("{line}");
+        return Ok(fine);
+    }
+    println!("\n{summary}\n");
+    if kept {
+        println!("evidence: {}", directory.display());
+    }
+    println!("replay: {replay}");
+    Ok(fine)
 }

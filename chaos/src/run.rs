@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stillframe_api::resync::ResyncArchive;
+
 use crate::{
-    check::{self, History},
+    check::{self, Chronicle, History},
     nemesis::Nemesis,
     observer::Observer,
-    plan::{self, Fault, Round, Shape, Step},
-    stage::Stage,
+    plan::{self, Fault, Kind, Round, Shape, Step},
+    stage::{self, Stage},
     summary::Summary,
     timeline::{Timeline, Voice},
-    workload::Workload,
+    workload::{self, Workload},
 };
 
 /// How often processes are looked after.
@@ -35,6 +37,8 @@ pub struct Options {
     pub shape: Shape,
     /// Where everything is kept: logs, database, timeline.
     pub directory: PathBuf,
+    /// Whether the timeline is only kept, and not printed.
+    pub quiet: bool,
 }
 
 /// A new directory for a run's evidence.
@@ -71,15 +75,16 @@ pub fn pinned(program: &Path, directory: &Path) -> std::io::Result<PathBuf> {
 /// # Errors
 /// When the directory can't be used.
 pub async fn run(options: &Options) -> std::io::Result<Summary> {
-    let timeline = Arc::new(Timeline::new(&options.directory.join("timeline.txt"))?);
+    let timeline = Arc::new(Timeline::new(&options.directory.join("timeline.txt"), options.quiet)?);
     let begun = Instant::now();
     timeline.say(Voice::Run, format!("seed {}, evidence in {}", options.seed, options.directory.display()));
     let stage = Stage::set(&options.program, &options.directory, options.shape).await;
     timeline.say(Voice::Run, "everything runs");
     let mut run = Run {
         observer: Observer::start(stage.cluster.clone(), stage.clients(), Arc::clone(&timeline)),
-        workload: Workload::new(stage.cluster.clone(), stage.clients(), Arc::clone(&timeline)),
+        workload: Workload::new(stage.cluster.clone(), stage.operators(workload::PATIENCE), Arc::clone(&timeline)),
         history: History::default(),
+        chronicle: Chronicle::default(),
         audit_head: None,
         summary: Summary { seed: options.seed, ..Summary::default() },
         timeline,
@@ -115,6 +120,7 @@ struct Run {
     observer: Observer,
     workload: Workload,
     history: History,
+    chronicle: Chronicle,
     /// The head of the audit's chain, as it was seen last.
     audit_head: Option<String>,
     summary: Summary,
@@ -157,7 +163,7 @@ impl Run {
         for violation in std::mem::take(&mut self.workload.violations) {
             self.violation(violation);
         }
-        if let Err(violation) = self.check().await {
+        if let Err(violation) = self.check(round.loses_database).await {
             self.violation(violation);
         }
         self.history_is_fine();
@@ -210,7 +216,10 @@ impl Run {
         }
     }
 
-    async fn check(&mut self) -> Result<(), String> {
+    async fn check(&mut self, loses_database: bool) -> Result<(), String> {
+        if loses_database {
+            self.lose_database().await?;
+        }
         check::calm::replicas_serve(&mut self.stage).await?;
         check::calm::snapshots_end(&self.stage, &mut self.history).await?;
         check::calm::restores_end(&self.stage, &self.workload.restores).await?;
@@ -226,10 +235,44 @@ impl Run {
             self.timeline
                 .say(Voice::Run, format!("{late} objects came after their snapshot was aborted; the second sweep is for them"));
         }
+        self.chronicle.read(&self.stage.client(0), &self.stage.cluster).await?;
+        self.chronicle.slots_fired_once(&stage::database::slots(&self.stage.postgres).await?);
         self.audit_head = check::audit::chain_verifies(&self.stage, self.audit_head.take()).await?;
         for panic in check::logs::panics(&self.stage.directory().join("logs"))? {
             self.violation(panic);
         }
+        Ok(())
+    }
+
+    /// Drops the database, has the replicas rebuild it from the bucket, and sets up again what only the database knew. That the cluster can be
+    /// restored from it is for the checks that follow.
+    async fn lose_database(&mut self) -> Result<(), String> {
+        check::calm::replicas_serve(&mut self.stage).await?;
+        let client = self.stage.client(0);
+        self.history.update(&client, &self.stage.cluster).await?;
+        self.chronicle.read(&client, &self.stage.cluster).await?;
+        self.timeline.say(Voice::Fault, "the database is dropped");
+        *self.summary.faults.entry(Kind::LoseDatabase).or_default() += 1;
+        for replica in &mut self.stage.replicas {
+            replica.kill();
+        }
+        stage::database::lose(&self.stage.postgres).await?;
+        for replica in &mut self.stage.replicas {
+            replica.start();
+        }
+        check::calm::replicas_serve(&mut self.stage).await?;
+        let report = client.resync_archive(&ResyncArchive::default()).await;
+        let report = report.map_err(|error| format!("the database can't be rebuilt from the bucket: {error}"))?;
+        let (taken_up, rejected) = (report.taken_up.len(), &report.rejected);
+        self.timeline.say(Voice::Run, format!("rebuilt from the bucket: {taken_up} snapshots, rejected: {rejected:?}"));
+        let proved = check::bucket::proved(&self.stage).await;
+        self.history.rebuilt(&client, &self.stage.cluster, &proved).await?;
+        self.chronicle.forget_the_chain();
+        self.audit_head = None;
+        self.workload.forget_holds();
+        self.workload.restores.clear();
+        stage::settings::set_again(&self.stage).await?;
+        client.confirm_collection().await.map_err(|error| format!("the collection can't be confirmed: {error}"))?;
         Ok(())
     }
 
@@ -242,7 +285,9 @@ impl Run {
     }
 
     fn history_is_fine(&mut self) {
-        for violation in std::mem::take(&mut self.history.violations) {
+        let mut found = std::mem::take(&mut self.history.violations);
+        found.append(&mut self.chronicle.violations);
+        for violation in found {
             self.violation(violation);
         }
     }

@@ -37,6 +37,28 @@ impl Summary {
     pub fn injected(&self) -> u32 {
         self.faults.values().sum()
     }
+
+    /// All of it on one line, for programs.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let faults: BTreeMap<String, u32> = self.faults.iter().map(|(kind, times)| (kind.to_string(), *times)).collect();
+        let asked: BTreeMap<String, u32> =
+            self.asked.iter().map(|((ask, answer), times)| (format!("{ask}: {answer}"), *times)).collect();
+        serde_json::json!({
+            "seed": self.seed,
+            "rounds": self.rounds,
+            "seconds": self.took.as_secs(),
+            "injected": self.injected(),
+            "faults": faults,
+            "asked": asked,
+            "snapshots": self.snapshots,
+            "verified": self.verified,
+            "generation": self.generations,
+            "halts": self.halts,
+            "slowest_heal_ms": u64::try_from(self.slowest_heal.as_millis()).unwrap_or(u64::MAX),
+            "violations": self.violations,
+        })
+    }
 }
 
 impl fmt::Display for Summary {
@@ -65,5 +87,21 @@ impl fmt::Display for Summary {
         }
         write!(f, "{} violations:", self.violations.len())?;
         self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_json_it_is_one_line_that_says_everything() {
+        let mut summary = Summary { seed: 7, rounds: 2, violations: vec!["a\nb".to_owned()], ..Summary::default() };
+        summary.faults.insert(Kind::RestartPostgres, 3);
+        let line = summary.json().to_string();
+        assert!(!line.contains('\n'));
+        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&read["seed"], &read["injected"], &read["faults"]["postgres crashes"]), (&7.into(), &3.into(), &3.into()));
+        assert_eq!(read["violations"][0], "a\nb");
     }
 }

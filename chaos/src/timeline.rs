@@ -39,16 +39,17 @@ impl Voice {
 #[derive(Debug)]
 pub struct Timeline {
     begun: Instant,
+    quiet: bool,
     file: Mutex<File>,
 }
 
 impl Timeline {
-    /// A timeline that begins now, kept in this file.
+    /// A timeline that begins now, kept in this file, and printed unless it is quiet.
     ///
     /// # Errors
     /// When the file can't be made.
-    pub fn new(file: &Path) -> std::io::Result<Self> {
-        Ok(Self { begun: Instant::now(), file: Mutex::new(File::create(file)?) })
+    pub fn new(file: &Path, quiet: bool) -> std::io::Result<Self> {
+        Ok(Self { begun: Instant::now(), quiet, file: Mutex::new(File::create(file)?) })
     }
 
     /// Adds a line.
@@ -57,6 +58,8 @@ impl Timeline {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // A timeline that can't be written any more is no reason to end: the checks are what counts.
         drop(writeln!(file, "{line}"));
-        drop(writeln!(std::io::stdout(), "{line}"));
+        if !self.quiet {
+            drop(writeln!(std::io::stdout(), "{line}"));
+        }
     }
 }

@@ -26,6 +26,7 @@ async fn nothing_is_lost_whatever_breaks() {
         rounds: ROUNDS,
         shape: SHAPE,
         directory: directory.clone(),
+        quiet: false,
     };
     let summary = stillframe_chaos::run(&options).await.expect("the run's directory can be written");
     println!("{summary}");
@@ -40,6 +41,7 @@ fn the_seed_of_this_test_breaks_something_of_every_sort() {
         .flat_map(|number| plan::round(SEED, number, SHAPE).injections)
         .map(|injection| injection.fault.kind().to_string())
         .collect();
+    assert!((0..ROUNDS).any(|number| plan::round(SEED, number, SHAPE).loses_database), "the database is never lost");
     for sort in [
         "SIGKILL of a member",
         "SIGKILL of a replica",

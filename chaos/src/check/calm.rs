@@ -45,8 +45,9 @@ pub async fn cluster_runs(stage: &Stage) -> Result<(Cluster, bool), String> {
             }
             let snapshot = cluster.latest_committed.ok_or_else(|| format!("halted with nothing to go back to: {cluster:?}"))?;
             if halted != Some(cluster.generation) {
-                halted = Some(cluster.generation);
+                // Refused while members are still coming.
                 client.start_restore(&stage.cluster, &StartRestore::to(snapshot)).await.map_err(|error| error.to_string())?;
+                halted = Some(cluster.generation);
             }
         }
         let live = usize::try_from(cluster.live_members).unwrap_or(0);

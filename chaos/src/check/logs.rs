@@ -21,3 +21,15 @@ pub fn panics(logs: &Path) -> Result<Vec<String>, String> {
     }
     Ok(panics)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_in_a_log_is_found() {
+        let logs = tempfile::tempdir().expect("a directory");
+        std::fs::write(logs.path().join("m1-1.err"), "INFO fine\n").expect("written");
+        assert_eq!(super::panics(logs.path()), Ok(Vec::new()));
+        std::fs::write(logs.path().join("m1-2.err"), "thread 'main' panicked at src/x.rs:1:1:\nwhy\n").expect("written");
+        assert_eq!(super::panics(logs.path()).map(|panics| panics.len()), Ok(1));
+    }
+}

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`calm`] | everything serves and runs again, and snapshots are taken |
 //! | [`history`] | what is known of every snapshot, and what it may become |
+//! | [`chronicle`] | what the audit tells of the past: numbers, ends, holds, slots |
 //! | [`bucket`] | the archive alone: every committed snapshot verifies and adds up, nothing has no owner |
 //! | [`audit`] | the audit's chain is as it was written |
 //! | [`logs`] | no process has panicked |
@@ -11,11 +12,13 @@
 pub mod audit;
 pub mod bucket;
 pub mod calm;
+pub mod chronicle;
 pub mod history;
 pub mod logs;
 
 use std::time::{Duration, Instant};
 
+pub use chronicle::Chronicle;
 pub use history::History;
 
 /// How long it may take after a heal until everything is as it must be. Generous: the machine may be busy with other things.

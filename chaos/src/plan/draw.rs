@@ -15,13 +15,17 @@ const LASTS_MS: std::ops::RangeInclusive<u64> = 100..=6_000;
 /// How long it is from one request of an operator to the next, in milliseconds.
 const STEP_MS: std::ops::RangeInclusive<u64> = 150..=1_200;
 
+/// In one of so many rounds the database is lost, after its other faults.
+const LOSS_ONE_IN: u32 = 8;
+
 /// The round of this number, from 0.
 #[must_use]
 pub fn round(seed: u64, number: u32, shape: Shape) -> Round {
     // Neighbouring seeds and rounds must have nothing in common.
     let of_run = Rng::with_seed(seed).u64(..);
     let mut random = Rng::with_seed(of_run.wrapping_add(Rng::with_seed(!u64::from(number)).u64(..)));
-    Round { injections: injections(&mut random, shape), steps: steps(&mut random, shape) }
+    let (injections, steps) = (injections(&mut random, shape), steps(&mut random, shape));
+    Round { injections, steps, loses_database: random.u32(..LOSS_ONE_IN) == 0 }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -75,13 +79,19 @@ fn steps(random: &mut Rng, shape: Shape) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut at = Duration::from_millis(random.u64(STEP_MS));
     while at < shape.window {
-        let ask = match random.u32(..20) {
+        let ask = match random.u32(..24) {
             0..9 => Ask::Snapshot,
             9..11 => Ask::HastySnapshot { timeout: Duration::from_millis(random.u64(50..1_000)) },
             11..14 => Ask::Abort,
             14..15 => Ask::RestoreLatest,
             15..16 => Ask::RestoreOlder { pick: random.u64(..) },
-            _ => Ask::Delete { pick: random.u64(..) },
+            16..19 => Ask::Delete { pick: random.u64(..) },
+            19..21 => {
+                let expires_in = random.bool().then(|| Duration::from_millis(random.u64(1_000..20_000)));
+                Ask::Hold { pick: random.u64(..), expires_in }
+            }
+            21..23 => Ask::Release { pick: random.u64(..) },
+            _ => Ask::CollectGarbage,
         };
         steps.push(Step { at, replica: random.usize(..shape.replicas), ask });
         at += Duration::from_millis(random.u64(STEP_MS));
@@ -131,6 +141,15 @@ mod tests {
             }
             assert!(drawn.steps.is_sorted_by_key(|step| step.at));
         }
+    }
+
+    #[test]
+    fn everything_operators_ask_for_comes_up_and_so_does_the_loss_of_the_database() {
+        let rounds: Vec<Round> = (0..100).map(|n| round(5, n, SHAPE)).collect();
+        let asked: BTreeSet<&str> = rounds.iter().flat_map(|round| &round.steps).map(|step| step.ask.name()).collect();
+        assert_eq!(asked.len(), 9, "{asked:?}");
+        let lost = rounds.iter().filter(|round| round.loses_database).count();
+        assert!((4..=30).contains(&lost), "{lost} of 100");
     }
 
     #[test]

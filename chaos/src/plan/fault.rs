@@ -118,6 +118,8 @@ pub enum Kind {
     FreezeReplica,
     /// A crash of Postgres.
     RestartPostgres,
+    /// The database is dropped, and rebuilt from the bucket.
+    LoseDatabase,
     /// The store fails.
     Store(StoreFault),
     /// Member to member.
@@ -200,6 +202,7 @@ impl fmt::Display for Kind {
             Self::FreezeMember => f.write_str("SIGSTOP of a member"),
             Self::FreezeReplica => f.write_str("SIGSTOP of a replica"),
             Self::RestartPostgres => f.write_str("postgres crashes"),
+            Self::LoseDatabase => f.write_str("database dropped and rebuilt from the bucket"),
             Self::Store(fault) => write!(f, "store {fault}"),
             Self::Peers(how) => write!(f, "member -> member {how}"),
             Self::Control(how) => write!(f, "member -> replica {how}"),

@@ -51,4 +51,6 @@ pub struct Round {
     pub injections: Vec<Injection>,
     /// What operators ask for, in order.
     pub steps: Vec<Step>,
+    /// Whether the database is dropped in the end and rebuilt from the bucket.
+    pub loses_database: bool,
 }

@@ -37,6 +37,20 @@ pub enum Ask {
         /// Which.
         pick: u64,
     },
+    /// A hold on a committed snapshot.
+    Hold {
+        /// Which.
+        pick: u64,
+        /// When it expires; never when nothing.
+        expires_in: Option<Duration>,
+    },
+    /// The release of a hold that was asked for and accepted.
+    Release {
+        /// Which.
+        pick: u64,
+    },
+    /// Everything that the retention lets go, and every object that nobody owns, is to go at once.
+    CollectGarbage,
 }
 
 impl Ask {
@@ -50,6 +64,9 @@ impl Ask {
             Self::RestoreLatest => "restore of the latest",
             Self::RestoreOlder { .. } => "restore of an older one",
             Self::Delete { .. } => "deletion",
+            Self::Hold { .. } => "hold",
+            Self::Release { .. } => "release of a hold",
+            Self::CollectGarbage => "garbage collection",
         }
     }
 }

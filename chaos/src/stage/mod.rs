@@ -1,17 +1,18 @@
 //! Everything there is: a private Postgres, an S3 server, the network between all processes, two replicas, five members of the bank.
 
+pub mod database;
 pub mod lines;
 pub mod replica;
+pub mod settings;
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use serde_json::json;
-use stillframe_api::{Client, cluster::CreateCluster, schedule::PutSchedule};
-use stillframe_bank::audit::Audit;
+use stillframe_api::Client;
 use stillframe_e2e::{
     process::{MemberProcess, coordinator::CoordinatorSettings, member::MemberSettings, port},
     proxy::{Lines as Choice, Network, Upstream, socket_of},
@@ -19,7 +20,7 @@ use stillframe_e2e::{
     wait::eventually,
 };
 use stillframe_private_postgres::{Options as PostgresOptions, PrivatePostgres};
-use stillframe_protocol::{ClusterName, name::ScheduleName};
+use stillframe_protocol::ClusterName;
 
 pub use self::{lines::Lines, replica::Replica};
 use crate::plan::{Shape, fault::member_name};
@@ -32,6 +33,9 @@ const INITIAL: u64 = 1_000;
 
 /// Bytes that make a state too large to travel inline, so that it is an object of its own.
 const BALLAST_BYTES: usize = 24 * 1024;
+
+/// Bytes that make the first member's state too large for one request, so that it is uploaded in pieces.
+const HEAVY_BALLAST_BYTES: usize = 9 << 20;
 
 /// How many transfers a member sends a second, about.
 const TRANSFERS_PER_SECOND: u32 = 200;
@@ -69,7 +73,7 @@ impl Stage {
         std::fs::create_dir_all(&logs).unwrap_or_else(|error| panic!("{}: {error}", logs.display()));
         let postgres = stillframe_private_postgres::start(PostgresOptions::kept(directory.join("postgres")), |_| {}).await;
         let postgres = postgres.unwrap_or_else(|error| panic!("no Postgres: {error}"));
-        let database = postgres.create_database("chaos").await.unwrap_or_else(|error| panic!("no database: {error}"));
+        let database = postgres.create_database(database::DATABASE).await.unwrap_or_else(|error| panic!("no database: {error}"));
         let (network, lines, store) = (Network::start(), Lines::new(shape), S3Server::start());
         let bucket = store.bucket("stillframe");
         let endpoint: SocketAddr = bucket_address(&store);
@@ -108,7 +112,8 @@ impl Stage {
             _network: network,
         };
         stage.replicas_serve().await;
-        stage.make_cluster(shape).await;
+        settings::make_cluster(&stage, shape).await;
+        settings::put_policies(&stage).await.unwrap_or_else(|error| panic!("{error}"));
         for number in 0..shape.members {
             let member = stage.start_member(program, &logs, number);
             stage.members.push(member);
@@ -126,24 +131,6 @@ impl Stage {
             Ok(())
         })
         .await;
-    }
-
-    async fn make_cluster(&self, shape: Shape) {
-        // As JSON, so that settings this program doesn't care about have their defaults.
-        // Members are lost all the time here: any number of rollbacks, and none of them put off for long.
-        let create = json!({
-            "name": "bank", "min_members": shape.members, "snapshot_timeout": "10s", "on_loss": "restore_latest",
-            "rollback": { "limit": 0, "window": "10s", "backoff": "100ms" }
-        });
-        let create: CreateCluster = serde_json::from_value(create).expect("a cluster's settings");
-        let client = self.client(0);
-        client.create_cluster(&create).await.unwrap_or_else(|error| panic!("the cluster can't be made: {error}"));
-        for (name, every) in [("often", "700ms"), ("seldom", "5s")] {
-            let name: ScheduleName = name.parse().expect("a schedule's name");
-            let schedule: PutSchedule = serde_json::from_value(json!({ "every": every })).expect("a schedule");
-            let put = client.put_schedule(&self.cluster, &name, &schedule).await;
-            put.unwrap_or_else(|error| panic!("the schedule {name} can't be set: {error}"));
-        }
     }
 
     fn start_member(&self, program: &Path, logs: &Path, number: usize) -> MemberProcess {
@@ -172,7 +159,7 @@ impl Stage {
             accounts: ACCOUNTS,
             initial: INITIAL,
             transfers_per_second: TRANSFERS_PER_SECOND,
-            ballast_bytes: BALLAST_BYTES,
+            ballast_bytes: if number == 0 { HEAVY_BALLAST_BYTES } else { BALLAST_BYTES },
             listen: Some((listen, door.address())),
             environment: self.bucket.environment(),
         };
@@ -203,6 +190,21 @@ impl Stage {
         self.replicas.iter().map(Replica::client).collect()
     }
 
+    /// A client for each replica that asks it first, and the others when it doesn't answer.
+    ///
+    /// # Panics
+    ///
+    /// Never: the replicas' URLs are some.
+    #[must_use]
+    pub fn operators(&self, patience: Duration) -> Vec<Client> {
+        let urls: Vec<String> = self.replicas.iter().map(Replica::url).collect();
+        let client = |number: usize| {
+            let (before, from) = urls.split_at(number);
+            Client::new(&[from, before].concat().join(",")).expect("the replicas' URLs are some").with_patience(patience)
+        };
+        (0..urls.len()).map(client).collect()
+    }
+
     /// The directory that it lives in.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -213,15 +215,6 @@ impl Stage {
     #[must_use]
     pub fn money(&self) -> u64 {
         self.members.len() as u64 * u64::from(ACCOUNTS) * INITIAL
-    }
-
-    /// Whether a snapshot holds all the money there is.
-    ///
-    /// # Errors
-    /// When it holds more or less.
-    pub fn conserved(&self, audit: &Audit) -> Result<(), String> {
-        let (found, expected) = (audit.total(), self.money());
-        if found == expected { Ok(()) } else { Err(format!("expected {expected} in all, found {found}: {audit:?}")) }
     }
 }
 

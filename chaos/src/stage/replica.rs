@@ -54,6 +54,17 @@ impl Replica {
             let mut command = CoordinatorProcess::command(&self.program, &self.settings, self.port);
             // Soon, so that a run sees retention and second sweeps at work.
             command.args(["--gc-interval", "3s", "--sweep-again", "20s"]);
+            // What a lost database knew of, nobody owns any more: it goes, be it much or little.
+            command.args([
+                "--orphans",
+                "delete",
+                "--orphan-interval",
+                "5s",
+                "--orphan-grace",
+                "20s",
+                "--orphan-max-percent",
+                "100",
+            ]);
             self.process = Some(Process::start(&replica_name(self.number).replace(' ', "-"), &self.logs, &mut command));
         }
     }

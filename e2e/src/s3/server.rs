@@ -1,6 +1,6 @@
 //! The server: listens on loopback, checks signatures, keeps objects in a temporary directory.
 
-use std::{net::SocketAddr, thread::JoinHandle};
+use std::{collections::BTreeMap, net::SocketAddr, thread::JoinHandle, time::SystemTime};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -110,6 +110,27 @@ impl S3Server {
     pub fn unfinished_uploads(&self) -> usize {
         let files = std::fs::read_dir(self.root.path()).expect("the server's directory");
         files.filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with(".upload"))).count()
+    }
+
+    /// The uploads that have pieces and are neither completed nor aborted, each with the time at which its newest piece came.
+    ///
+    /// # Panics
+    ///
+    /// When its directory is gone.
+    #[must_use]
+    pub fn unfinished_pieces(&self) -> BTreeMap<String, SystemTime> {
+        let mut uploads = BTreeMap::new();
+        for file in std::fs::read_dir(self.root.path()).expect("the server's directory").flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let Some((upload, _)) = name.strip_prefix(".upload_id-").and_then(|piece| piece.split_once(".part-")) else {
+                continue;
+            };
+            // A piece that is gone by now is none.
+            let Ok(written) = file.metadata().and_then(|metadata| metadata.modified()) else { continue };
+            let newest = uploads.entry(upload.to_owned()).or_insert(written);
+            *newest = written.max(*newest);
+        }
+        uploads
     }
 
     /// Holds, fails and counts its requests.
