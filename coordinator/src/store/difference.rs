@@ -117,6 +117,7 @@ pub(super) fn is_only_about_snapshots(before: &Facts, next: &Facts) -> bool {
         epoch: new.epoch,
         revision: new.revision,
         version: new.version,
+        stamp: new.stamp,
         peers_revision: new.peers_revision,
         last_member_id: new.last_member_id,
         latest_committed: new.latest_committed,

@@ -23,4 +23,5 @@ mod retention;
 mod schedules;
 mod settings;
 mod snapshots;
+mod suite;
 mod uploads;

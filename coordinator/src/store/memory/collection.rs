@@ -1,6 +1,6 @@
 //! What is to be swept from the archive, and whether anything may be.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -35,6 +35,13 @@ impl State {
         };
         let mut leftovers: Vec<Leftover> = self.snapshots().filter_map(leftover).collect();
         leftovers.sort_by_key(|leftover| (leftover.sweep_at, leftover.snapshot));
+        // Of each cluster its first before the second of any: one whose archive is away takes nobody's turn.
+        let mut places: BTreeMap<ClusterName, usize> = BTreeMap::new();
+        leftovers.sort_by_cached_key(|leftover| {
+            let place = places.entry(leftover.cluster.clone()).or_default();
+            *place += 1;
+            (*place, leftover.sweep_at, leftover.snapshot)
+        });
         leftovers.truncate(if of.is_some() { MOST } else { BATCH });
         leftovers
     }

@@ -46,8 +46,9 @@ impl State {
     /// Whether nobody has decided anything since, here or on a server whose transactions may be lost.
     fn are_still(&self, before: &Facts) -> bool {
         self.clusters.get(&before.cluster.name).is_some_and(|cluster| {
+            let is_same = (cluster.facts.version, cluster.facts.stamp) == (before.cluster.version, before.cluster.stamp);
             let home = cluster.continuity.as_ref().and_then(|continuity| continuity.home.as_ref());
-            cluster.facts.version == before.cluster.version && home == Some(&self.identity)
+            is_same && home == Some(&self.identity)
         })
     }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use stillframe_api::cluster::{ClusterPhase, CreateCluster};
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Epoch, Generation, SnapshotId};
+use uuid::Uuid;
 
 use super::{
     audit::line,
@@ -184,6 +185,7 @@ fn fresh(settings: &CreateCluster, now: Timestamp) -> ClusterFacts {
         epoch: Epoch(0),
         revision: 1,
         version: 1,
+        stamp: Uuid::now_v7(),
         peers_revision: 1,
         last_member_id: 0,
         latest_committed: None,
@@ -260,7 +262,10 @@ impl Cluster {
     /// The cluster's own row. What is set when it is made stays.
     fn put_row(&mut self, next: &ClusterFacts) {
         let old = &self.facts;
+        // Whoever raises the version without choosing a stamp gets one.
+        let is_stamped = next.version == old.version || next.stamp != old.stamp;
         self.facts = ClusterFacts {
+            stamp: if is_stamped { next.stamp } else { Uuid::now_v7() },
             name: old.name.clone(),
             archive_prefix: old.archive_prefix.clone(),
             rollback_limit: old.rollback_limit,
