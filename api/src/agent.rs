@@ -90,7 +90,7 @@ pub struct Assignment {
     pub epoch: Epoch,
     /// What the member is to be doing.
     pub desired: Desired,
-    /// The members of the cluster; left out when the agent has them.
+    /// The members of the cluster; left out when the agent has them, or needs none because it is to wait or to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
     /// The snapshots that are being recorded.

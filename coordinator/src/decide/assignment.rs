@@ -61,9 +61,9 @@ impl Why {
         match self {
             Self::Because(reason) => reason.clone(),
             Self::NotRunning => {
-                let live = facts.belonging().filter(|m| m.state == Presence::Live).count();
+                let there = facts.belonging().filter(|m| m.is_there()).count();
                 let least = facts.cluster.min_members;
-                format!("the cluster is not running yet: {live} members are there, and at least {least} are needed")
+                format!("the cluster is not running yet: {there} members are there, and at least {least} are needed")
             }
         }
     }

@@ -170,8 +170,8 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
         let c = &facts.cluster;
         (c.phase, c.phase_reason.clone(), c.generation, c.epoch)
     };
-    let member = |facts: &Facts| -> Vec<(u64, Presence, Standing, u64)> {
-        facts.members.values().map(|m| (m.incarnation.0, m.state, m.standing, m.generation.0)).collect()
+    let member = |facts: &Facts| -> Vec<(u64, Presence, bool, Standing, u64)> {
+        facts.members.values().map(|m| (m.incarnation.0, m.state, m.seen, m.standing, m.generation.0)).collect()
     };
     // From recording to committing nothing changes for a member: all parts are there.
     let under_way = |facts: &Facts| -> Vec<(SnapshotId, Timestamp)> {

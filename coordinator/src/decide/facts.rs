@@ -216,6 +216,9 @@ pub struct MemberFacts {
     pub state: Presence,
     /// What it is to the cluster.
     pub standing: Standing,
+    /// Whether it has asked for its assignment since it registered. It is told to run nothing before that is kept, so one that wasn't seen has run
+    /// nothing.
+    pub seen: bool,
     /// The generation it runs in, when active.
     pub generation: Generation,
     /// The epoch that counted as cut when it started in that generation.
@@ -232,6 +235,12 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
+    /// Whether this incarnation can be counted on: it registered, was heard of since, and isn't lost.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.state == Presence::Live && self.seen
+    }
+
     /// Whether this incarnation is there and runs in the generation.
     #[must_use]
     pub fn runs_in(&self, generation: Generation) -> bool {

@@ -1,4 +1,5 @@
-//! Registering, losing and regaining members: one at a time, or many together.
+//! Members that register, come, are lost and come back: one at a time, or many together. One that has only registered counts for nothing until it
+//! asks for its assignment: its process may have died in between.
 
 use serde_json::{Value, json};
 use stillframe_api::cluster::MAX_MEMBERS;
@@ -42,8 +43,8 @@ pub enum Change {
     Register(Registration),
     /// An incarnation is gone.
     Lose(MemberName, Incarnation, Evidence),
-    /// An incarnation that was declared lost isn't.
-    Return(MemberName, Incarnation),
+    /// An incarnation asks for its assignment: it has come, or was declared lost and isn't.
+    Arrive(MemberName, Incarnation),
 }
 
 /// A change, and on whose behalf it is asked for.
@@ -94,12 +95,13 @@ pub fn lost(facts: &Facts, occasion: &Occasion, name: &MemberName, incarnation: 
     decision.unwrap_or_else(|_| Decision::nothing(facts))
 }
 
-/// Takes back an incarnation that was declared lost and wasn't: no newer one exists, so it still has all its state.
+/// Takes note that an incarnation asks for its assignment: from now on the cluster counts on it. One that was declared lost and wasn't is taken
+/// back: no newer one exists, so it still has all its state.
 ///
 /// # Errors
 /// [`Refusal::UnknownMember`] and [`Refusal::Fenced`].
-pub fn returned(facts: &Facts, occasion: &Occasion, name: &MemberName, incarnation: Incarnation) -> Result<Decision, Refusal> {
-    alone(facts, occasion, Change::Return(name.clone(), incarnation))
+pub fn arrived(facts: &Facts, occasion: &Occasion, name: &MemberName, incarnation: Incarnation) -> Result<Decision, Refusal> {
+    alone(facts, occasion, Change::Arrive(name.clone(), incarnation))
 }
 
 fn alone(facts: &Facts, occasion: &Occasion, change: Change) -> Result<Decision, Refusal> {
@@ -112,7 +114,7 @@ fn apply(draft: &mut Draft<'_>, ask: &Ask) -> Result<Effect, Refusal> {
     match &ask.change {
         Change::Register(registration) => grant(draft, ask, registration),
         Change::Lose(name, incarnation, evidence) => Ok(lose(draft, ask, name, *incarnation, *evidence)),
-        Change::Return(name, incarnation) => take_back(draft, ask, name, *incarnation),
+        Change::Arrive(name, incarnation) => arrive(draft, ask, name, *incarnation),
     }
 }
 
@@ -164,6 +166,7 @@ fn grant(draft: &mut Draft<'_>, ask: &Ask, registration: &Registration) -> Resul
             address: address.clone(),
             state: Presence::Live,
             standing,
+            seen: false,
             generation: Generation(0),
             epoch: Epoch(0),
             restore: None,
@@ -195,17 +198,174 @@ fn lose(draft: &mut Draft<'_>, ask: &Ask, name: &MemberName, incarnation: Incarn
     Effect::Made
 }
 
-fn take_back(draft: &mut Draft<'_>, ask: &Ask, name: &MemberName, incarnation: Incarnation) -> Result<Effect, Refusal> {
+fn arrive(draft: &mut Draft<'_>, ask: &Ask, name: &MemberName, incarnation: Incarnation) -> Result<Effect, Refusal> {
     let Some(member) = draft.next.members.get_mut(name) else {
         return Err(Refusal::UnknownMember { cluster: draft.next.cluster.name.clone(), member: name.clone() });
     };
     if member.incarnation != incarnation {
         return Err(Refusal::Fenced { member: name.clone(), expected: member.incarnation, found: incarnation });
     }
-    if member.state == Presence::Live {
-        return Ok(Effect::Nothing);
-    }
-    member.state = Presence::Live;
-    audit(draft, ask, "member.returned", name, json!({ "incarnation": incarnation }));
+    let action = match (member.state, member.seen) {
+        (Presence::Live, true) => return Ok(Effect::Nothing),
+        (Presence::Live, false) => "member.arrived",
+        (Presence::Lost, _) => "member.returned",
+    };
+    (member.state, member.seen) = (Presence::Live, true);
+    audit(draft, ask, action, name, json!({ "incarnation": incarnation }));
     Ok(Effect::Made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use stillframe_api::{
+        cluster::{ClusterPhase, OnLoss},
+        snapshot::SnapshotState,
+    };
+
+    use super::*;
+    use crate::decide::world::{World, name};
+
+    fn ask(change: Change) -> Ask {
+        let (actor, request_id) = ("member".to_owned(), Some(format!("{change:?}")));
+        Ask { actor, request_id, change }
+    }
+
+    fn registration(n: usize, instance: u128) -> Ask {
+        let (instance, lease) = (Uuid::from_u128(instance), jiff::SignedDuration::from_secs(5));
+        ask(Change::Register(Registration { member: name(n), instance, address: "127.0.0.1:1".to_owned(), lease }))
+    }
+
+    fn arrival(n: usize, incarnation: u64) -> Ask {
+        ask(Change::Arrive(name(n), Incarnation(incarnation)))
+    }
+
+    fn loss(n: usize, incarnation: u64) -> Ask {
+        ask(Change::Lose(name(n), Incarnation(incarnation), Evidence::Closed { holder: Uuid::nil() }))
+    }
+
+    fn decide(facts: &Facts, asks: &[Ask]) -> (Decision, Vec<Result<Effect, Refusal>>) {
+        together(facts, &World::new(1, OnLoss::Halt).occasion(), asks)
+    }
+
+    #[test]
+    fn each_of_many_registrations_has_a_number_an_incarnation_and_a_line_of_the_audit_of_its_own() {
+        let world = World::new(300, OnLoss::RestoreLatest);
+        let asks: Vec<Ask> = (0..300).map(|n| registration(n, n as u128)).collect();
+        let (decision, effects) = decide(&world.facts, &asks);
+        let numbers: BTreeSet<MemberId> = effects
+            .iter()
+            .map(|effect| match effect {
+                Ok(Effect::Granted(member_id, Incarnation(1))) => *member_id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((numbers.len(), decision.next.members.len()), (300, 300));
+        let requests: BTreeSet<_> = decision.audit.iter().map(|line| line.request_id.clone()).collect();
+        assert_eq!((requests.len(), decision.audit.len()), (300, 300));
+        assert_eq!(decision.next.cluster.version, world.facts.cluster.version + 1);
+        let arrivals: Vec<Ask> = (0..300).map(|n| arrival(n, 1)).collect();
+        assert_eq!(decide(&decision.next, &arrivals).0.next.cluster.phase, ClusterPhase::Running);
+    }
+
+    #[test]
+    fn one_that_is_refused_changes_nothing_and_keeps_none_of_the_others_back() {
+        let world = World::new(2, OnLoss::RestoreLatest);
+        let asks = [registration(0, 1), arrival(9, 1), arrival(0, 7), registration(1, 2), arrival(0, 1)];
+        let (decision, effects) = decide(&world.facts, &asks);
+        assert!(matches!(effects[1], Err(Refusal::UnknownMember { .. })), "{effects:?}");
+        assert!(matches!(effects[2], Err(Refusal::Fenced { .. })), "{effects:?}");
+        assert!(effects.iter().enumerate().all(|(n, effect)| effect.is_ok() || n == 1 || n == 2), "{effects:?}");
+        assert_eq!(decision.next.members.len(), 2);
+        assert!(decision.next.members[&name(0)].is_there() && !decision.next.members[&name(1)].is_there());
+        let refused = decide(&decision.next, &[arrival(9, 1)]);
+        assert_eq!((refused.0.next, refused.0.audit.len()), (decision.next, 0));
+    }
+
+    #[test]
+    fn of_two_processes_that_register_under_one_name_together_the_later_is_in_force() {
+        let world = World::new(1, OnLoss::RestoreLatest);
+        let (decision, effects) = decide(&world.facts, &[registration(0, 1), registration(0, 2), registration(0, 1)]);
+        let incarnations: Vec<u64> = effects
+            .iter()
+            .map(|effect| match effect {
+                Ok(Effect::Granted(_, incarnation)) => incarnation.0,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        // The first one asked again after it was replaced: it is a process like any other.
+        assert_eq!(incarnations, [1, 2, 3]);
+        assert_eq!(decision.next.members[&name(0)].instance, Uuid::from_u128(1));
+    }
+
+    #[test]
+    fn a_process_that_registers_and_is_never_heard_of_again_forms_no_cluster() {
+        let mut world = World::new(2, OnLoss::RestoreLatest);
+        world.register(0);
+        world.register_only(1);
+        assert_eq!(world.facts.cluster.phase, ClusterPhase::Forming);
+        world.lose(1);
+        assert_eq!(world.facts.cluster.phase, ClusterPhase::Forming);
+        world.register_only(1);
+        world.arrive(1, 2);
+        assert_eq!(world.facts.cluster.phase, ClusterPhase::Running);
+    }
+
+    #[test]
+    fn a_process_that_registers_and_is_never_heard_of_again_harms_no_running_cluster() {
+        let mut world = World::new(2, OnLoss::RestoreLatest);
+        world.register(0);
+        world.register(1);
+        world.report_all();
+        world.commit(false);
+        world.register_only(2);
+        world.request().expect("the cluster is whole");
+        world.lose(2);
+        assert_eq!((world.facts.cluster.phase, world.facts.restore.is_some()), (ClusterPhase::Running, false));
+        assert_eq!(world.facts.missing_members().count(), 0);
+        world.report(0);
+        world.report(1);
+        world.commit(false);
+        assert_eq!(world.all.values().filter(|s| s.state == SnapshotState::Committed).count(), 2);
+    }
+
+    #[test]
+    fn a_process_that_replaces_one_that_ran_and_is_never_heard_of_again_is_waited_for() {
+        let mut world = World::new(1, OnLoss::RestoreLatest);
+        world.register(0);
+        world.register_only(0);
+        assert_eq!(world.facts.cluster.phase, ClusterPhase::Halted, "nothing was committed yet");
+        world.arrive(0, 2);
+        assert_eq!((world.facts.cluster.phase, world.facts.cluster.generation), (ClusterPhase::Running, Generation(2)));
+    }
+
+    proptest! {
+        /// What follows by itself may come about in another order; who is there, and as whom, doesn't.
+        #[test]
+        fn carried_out_together_they_come_to_the_same_as_one_after_the_other(
+            changes in prop::collection::vec((0usize..4, 1u64..4, 0u8..3), 1..20)
+        ) {
+            let asks: Vec<Ask> = changes.into_iter().map(|(n, number, kind)| match kind {
+                0 => registration(n, u128::from(number)),
+                1 => arrival(n, number),
+                _ => loss(n, number),
+            }).collect();
+            let world = World::new(2, OnLoss::RestoreLatest);
+            let (decision, effects) = decide(&world.facts, &asks);
+            let mut facts = world.facts.clone();
+            let mut alone = Vec::new();
+            for ask in &asks {
+                let (decision, effect) = decide(&facts, std::slice::from_ref(ask));
+                alone.extend(effect);
+                facts = decision.next;
+            }
+            prop_assert_eq!(effects, alone);
+            let who = |facts: &Facts| -> Vec<_> {
+                facts.members.values().map(|m| (m.member_id, m.incarnation, m.instance, m.state, m.seen)).collect()
+            };
+            prop_assert_eq!(who(&decision.next), who(&facts));
+        }
+    }
 }

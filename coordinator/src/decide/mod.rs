@@ -8,7 +8,7 @@
 //! | what is known of a cluster | [`facts`] |
 //! | drafting a decision, refusals | [`decision`], [`refusal`] |
 //! | what follows by itself from any change | [`settle`] |
-//! | registering, losing and regaining members | [`member`] |
+//! | members that register, come, are lost and come back | [`member`] |
 //! | asking for, aborting and committing snapshots | [`snapshot`], [`part`] |
 //! | which snapshots wait, and for what | [`queue`] |
 //! | why a snapshot was aborted, and who is to blame | [`blame`] |

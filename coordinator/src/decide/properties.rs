@@ -18,7 +18,8 @@ enum Step {
     Register(usize),
     RegisterAgain(usize),
     Lose(usize),
-    Regain(usize, u64),
+    RegisterOnly(usize),
+    Arrive(usize, u64),
     Request,
     Report(usize),
     ReportAll,
@@ -43,9 +44,10 @@ fn step() -> impl Strategy<Value = Step> {
     let member = 0usize..5;
     prop_oneof![
         3 => member.clone().prop_map(Step::Register),
+        1 => member.clone().prop_map(Step::RegisterOnly),
         1 => member.clone().prop_map(Step::RegisterAgain),
         2 => member.clone().prop_map(Step::Lose),
-        2 => (member.clone(), 1u64..4).prop_map(|(m, i)| Step::Regain(m, i)),
+        2 => (member.clone(), 1u64..4).prop_map(|(m, i)| Step::Arrive(m, i)),
         3 => Just(Step::Request),
         3 => member.clone().prop_map(Step::Report),
         4 => Just(Step::ReportAll),
@@ -81,9 +83,10 @@ fn take(world: &mut World, step: &Step) {
         Step::Resume(fallback) => drop(world.resume(fallback)),
         Step::Fallback(fallback) => world.facts.cluster.restore_fallback = fallback,
         Step::Register(n) => world.register(n),
+        Step::RegisterOnly(n) => world.register_only(n),
         Step::RegisterAgain(n) => world.register_again(n),
         Step::Lose(n) => world.lose(n),
-        Step::Regain(n, incarnation) => world.regain(n, incarnation),
+        Step::Arrive(n, incarnation) => world.arrive(n, incarnation),
         Step::Request => drop(world.request()),
         Step::Report(n) => world.report(n),
         Step::ReportAll => world.report_all(),
@@ -217,7 +220,7 @@ fn a_cluster_that_halted_because_of_a_loss_goes_on_when_the_member_is_there_afte
     world.commit(false);
     world.lose(1);
     assert_eq!(world.facts.cluster.phase, ClusterPhase::Halted);
-    world.regain(1, 1);
+    world.arrive(1, 1);
     assert_eq!((world.facts.cluster.phase, world.facts.cluster.generation), (ClusterPhase::Running, Generation(1)));
 
     world.lose(1);

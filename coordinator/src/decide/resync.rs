@@ -174,6 +174,7 @@ fn add_members(draft: &mut Draft<'_>, shown: &Shown) {
             address: "unknown:1".to_owned(),
             state: Presence::Lost,
             standing: if active { Standing::Active } else { Standing::Waiting },
+            seen: true,
             generation: if active { generation } else { Generation(0) },
             epoch: draft.next.cluster.epoch,
             restore: None,

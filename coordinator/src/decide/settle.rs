@@ -31,16 +31,16 @@ pub fn settle(draft: &mut Draft<'_>) {
     queue::plan(draft);
 }
 
-/// A forming cluster runs once `min_members` are live.
+/// A forming cluster runs once `min_members` are there. One that registered and was never heard of again isn't.
 fn form(draft: &mut Draft<'_>) {
     let cluster = &draft.next.cluster;
-    let live = draft.next.belonging().filter(|member| member.state == Presence::Live).count();
-    if cluster.phase == ClusterPhase::Forming && live >= cluster.min_members as usize {
+    let there = draft.next.belonging().filter(|member| member.is_there()).count();
+    if cluster.phase == ClusterPhase::Forming && there >= cluster.min_members as usize {
         start_generation(draft);
     }
 }
 
-/// Starts a new generation from the application's initial state, with every member that is live.
+/// Starts a new generation from the application's initial state, with every member that is there.
 fn start_generation(draft: &mut Draft<'_>) {
     let generation = allocate_generation(draft);
     let epoch = draft.next.cluster.epoch;
@@ -48,7 +48,7 @@ fn start_generation(draft: &mut Draft<'_>) {
     cluster.generation = generation;
     set_phase(draft, ClusterPhase::Running);
     for member in draft.next.members.values_mut() {
-        if member.standing != Standing::Excluded && member.state == Presence::Live {
+        if member.standing != Standing::Excluded && member.is_there() {
             member.standing = Standing::Active;
             (member.generation, member.epoch, member.restore) = (generation, epoch, None);
         }
@@ -110,8 +110,10 @@ fn everybody_started_again(draft: &Draft<'_>) -> bool {
     for member in draft.next.belonging() {
         match (member.standing, member.state) {
             (Standing::Active, _) | (Standing::Replacing, Presence::Lost) => return false,
-            (Standing::Waiting | Standing::Replacing, Presence::Live) => live += 1,
-            (Standing::Waiting, Presence::Lost) | (Standing::Excluded, _) => {}
+            (Standing::Waiting | Standing::Replacing, Presence::Live) if member.seen => live += 1,
+            // It would be left behind in the generation before.
+            (Standing::Replacing, Presence::Live) => return false,
+            (Standing::Waiting, Presence::Live | Presence::Lost) | (Standing::Excluded, _) => {}
         }
     }
     !has_fallback(draft) && live >= draft.next.cluster.min_members
@@ -164,7 +166,7 @@ fn join(draft: &mut Draft<'_>) {
     }
     let mut joined = Vec::new();
     for member in draft.next.members.values_mut() {
-        if member.standing == Standing::Waiting && member.state == Presence::Live {
+        if member.standing == Standing::Waiting && member.is_there() {
             member.standing = Standing::Active;
             (member.generation, member.epoch, member.restore) = (generation, epoch, None);
             joined.push(member.name.clone());

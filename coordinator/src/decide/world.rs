@@ -116,7 +116,7 @@ impl World {
         Uuid::from_u128(self.ids)
     }
 
-    fn occasion(&mut self) -> Occasion {
+    pub(crate) fn occasion(&mut self) -> Occasion {
         Occasion {
             snapshot: SnapshotId(self.id()),
             automatic: SnapshotId(self.id()),
@@ -276,6 +276,7 @@ impl World {
         assert!(epochs.iter().all(|epoch| *epoch <= cluster.epoch));
         for member in facts.members.values().filter(|m| m.standing == Standing::Active) {
             assert_eq!(member.generation, cluster.generation, "{member:?}");
+            assert!(member.seen, "it runs, and has never asked what to do: {member:?}");
         }
         if let Some(latest) = cluster.latest_committed {
             assert_eq!(self.all[&latest].state, SnapshotState::Committed);
@@ -315,6 +316,13 @@ impl World {
     }
 
     pub(crate) fn register(&mut self, n: usize) {
+        self.register_only(n);
+        let incarnation = self.member(n).map_or(0, |m| m.incarnation.0);
+        self.arrive(n, incarnation);
+    }
+
+    /// It isn't heard of again.
+    pub(crate) fn register_only(&mut self, n: usize) {
         let instance = self.id();
         self.register_as(n, instance);
     }
@@ -341,8 +349,8 @@ impl World {
         self.decide(|facts, occasion| Ok(member::lost(facts, occasion, &name(n), incarnation, evidence))).expect("no refusal");
     }
 
-    pub(crate) fn regain(&mut self, n: usize, incarnation: u64) {
-        let _ = self.decide(|facts, occasion| member::returned(facts, occasion, &name(n), Incarnation(incarnation)));
+    pub(crate) fn arrive(&mut self, n: usize, incarnation: u64) {
+        let _ = self.decide(|facts, occasion| member::arrived(facts, occasion, &name(n), Incarnation(incarnation)));
     }
 
     pub(crate) fn request(&mut self) -> Result<(), Refusal> {

@@ -22,7 +22,7 @@ use crate::{
     decide::{
         Facts,
         assignment::{Wanted, is_waiting, wanted},
-        facts::{MemberFacts, OutcomeFacts, Presence, Standing},
+        facts::{MemberFacts, OutcomeFacts, Standing},
         restore::mapping,
     },
     store::{LeaseKey, StoreError},
@@ -50,10 +50,9 @@ impl Service {
         }
         let moved = query.replica.is_some_and(|replica| replica != self.replica);
         let held = self.registry.hold(&lease, connection, moved);
-        let (state, standing) =
-            view.facts.members.get(member).map_or((Presence::Live, Standing::Waiting), |m| (m.state, m.standing));
-        if state == Presence::Lost && standing != Standing::Excluded {
-            self.regain(&lease).await?;
+        if view.facts.members.get(member).is_some_and(|m| !m.is_there() && m.standing != Standing::Excluded) {
+            // Before it is told to run: what isn't known to be there isn't missed when it goes.
+            self.arrive(&lease).await?;
         } else if held.is_new {
             // Together with those of all who come at the same time; the poll is answered whether that can be done just now or not.
             self.wakes.arrivals.notify_one();

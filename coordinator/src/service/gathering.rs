@@ -64,7 +64,10 @@ impl Service {
     }
 
     /// Whether every snapshot that these parts are of would be complete with them, as far as is known here.
-    pub(crate) fn completes_all<'a>(&self, rows: impl Iterator<Item = &'a PartRow>) -> bool {
+    pub(crate) fn completes_all<'a>(&self, rows: impl Iterator<Item = &'a PartRow> + Clone) -> bool {
+        if !self.may_complete_all(rows.clone()) {
+            return false;
+        }
         let mut snapshots: BTreeMap<SnapshotId, (&ClusterName, HashSet<&MemberName>)> = BTreeMap::new();
         for row in rows {
             let (_, members) = snapshots.entry(row.report.snapshot).or_insert_with(|| (&row.cluster, HashSet::new()));
@@ -76,6 +79,17 @@ impl Service {
             let there = |member: &MemberName| members.contains(member) || known.is_some_and(|parts| parts.contains_key(member));
             let complete = |facts: &Facts| facts.snapshot(id).is_some_and(|s| s.view.keys().all(there));
             self.hub.channel(cluster).peek(complete).unwrap_or(false)
+        })
+    }
+
+    /// Whether they are enough in number.
+    fn may_complete_all<'a>(&self, rows: impl Iterator<Item = &'a PartRow>) -> bool {
+        let mut counts: BTreeMap<SnapshotId, (&ClusterName, usize)> = BTreeMap::new();
+        rows.for_each(|row| counts.entry(row.report.snapshot).or_insert((&row.cluster, 0)).1 += 1);
+        let gathered = lock(&self.gathering.parts);
+        counts.into_iter().all(|(id, (cluster, count))| {
+            let count = count + gathered.get(&id).map_or(0, |(_, parts)| parts.len());
+            self.hub.channel(cluster).peek(|facts| is_enough(facts, id, count)).unwrap_or(false)
         })
     }
 
@@ -128,11 +142,16 @@ impl Service {
         id: SnapshotId,
         rows: &BTreeMap<MemberName, PartRow>,
     ) -> Option<CompleteSnapshot> {
-        let mut parts: BTreeMap<MemberName, Part> = rows.iter().map(|(member, row)| (member.clone(), row.part())).collect();
-        if let Some((_, gathered)) = lock(&self.gathering.parts).get(&id) {
-            parts.extend(gathered.iter().map(|(member, part)| (member.clone(), part.clone())));
-        }
-        self.hub.channel(cluster).peek(|facts| assemble(facts, id, &parts)).flatten()
+        let gathered = lock(&self.gathering.parts);
+        let known = gathered.get(&id).map(|(_, parts)| parts);
+        let count = rows.len() + known.map_or(0, BTreeMap::len);
+        let there = |member: &MemberName| {
+            let known = known.and_then(|parts| parts.get(member)).cloned();
+            known.or_else(|| rows.get(member).map(PartRow::part))
+        };
+        // Counted before anything is copied: most looks come too early.
+        let assemble = |facts: &Facts| is_enough(facts, id, count).then(|| assemble(facts, id, there)).flatten();
+        self.hub.channel(cluster).peek(assemble).flatten()
     }
 
     /// Whether a snapshot is being recorded, or may be, as far as is known here.
@@ -171,12 +190,16 @@ impl Service {
     }
 }
 
-/// The snapshot with its parts, if these are all of them.
-fn assemble(facts: &Facts, id: SnapshotId, parts: &BTreeMap<MemberName, Part>) -> Option<CompleteSnapshot> {
+/// Whether so many parts may be all of a snapshot.
+fn is_enough(facts: &Facts, id: SnapshotId, parts: usize) -> bool {
+    facts.snapshot(id).is_some_and(|snapshot| snapshot.view.len() <= parts)
+}
+
+/// The snapshot with its parts, if they are all there.
+fn assemble(facts: &Facts, id: SnapshotId, there: impl Fn(&MemberName) -> Option<Part>) -> Option<CompleteSnapshot> {
     let snapshot = facts.snapshot(id).filter(|snapshot| snapshot.state == SnapshotState::Recording)?;
-    let part = |(member, incarnation): (&MemberName, &Incarnation)| {
-        parts.get(member).filter(|part: &&Part| part.incarnation == *incarnation).cloned()
-    };
+    let part =
+        |(member, incarnation): (&MemberName, &Incarnation)| there(member).filter(|part: &Part| part.incarnation == *incarnation);
     let parts: Vec<Part> = snapshot.view.iter().map(part).collect::<Option<_>>()?;
     Some(CompleteSnapshot {
         id,

@@ -8,7 +8,7 @@ use std::{
 
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, MemberName};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, watch};
 
 use super::{
     Service, ServiceError,
@@ -52,7 +52,13 @@ pub struct Channel {
     ticks: watch::Sender<u64>,
     /// The facts of the newest version known here.
     latest: Mutex<Option<Remembered>>,
+    /// Those who carry out a transition of the cluster.
+    turns: Semaphore,
 }
+
+/// How many transitions of one cluster this replica has under way at once. They wait for each other at the cluster's row, whose lock is held in
+/// the database by one of all; those that wait here instead hold no connection meanwhile.
+const TURNS: usize = 2;
 
 /// Facts, and when they were.
 #[derive(Debug, Clone)]
@@ -67,8 +73,9 @@ const OUTCOMES_WAIT: Duration = Duration::from_millis(2);
 
 /// Whether members have to do something about the difference; else it is only how snapshots ended.
 fn is_urgent(known: &Facts, next: &Facts) -> bool {
-    let members =
-        |facts: &Facts| facts.members.values().map(|m| (m.incarnation, m.state, m.standing, m.generation)).collect::<Vec<_>>();
+    let members = |facts: &Facts| {
+        facts.members.values().map(|m| (m.incarnation, m.state, m.seen, m.standing, m.generation)).collect::<Vec<_>>()
+    };
     let aborted = next.outcomes.iter().any(|outcome| !outcome.committed && !known.outcomes.contains(outcome));
     aborted
         || known.cluster.phase != next.cluster.phase
@@ -91,8 +98,8 @@ impl Hub {
         if let Some(channel) = clusters.get(cluster) {
             return channel.clone();
         }
-        let channel =
-            Arc::new(Channel { view: watch::Sender::new(None), ticks: watch::Sender::new(0), latest: Mutex::default() });
+        let (view, ticks) = (watch::Sender::new(None), watch::Sender::new(0));
+        let channel = Arc::new(Channel { view, ticks, latest: Mutex::default(), turns: Semaphore::new(TURNS) });
         clusters.insert(cluster.clone(), channel.clone());
         channel
     }
@@ -183,6 +190,12 @@ impl Channel {
     pub fn peek<T>(&self, look: impl FnOnce(&Facts) -> T) -> Option<T> {
         let facts = lock(&self.latest).as_ref().map(|known| known.facts.clone())?;
         Some(look(&facts))
+    }
+
+    /// Waits for one's turn to carry out a transition.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.turns.acquire().await.ok()
     }
 
     /// Waits for facts that agents must know.

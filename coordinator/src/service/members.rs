@@ -1,4 +1,4 @@
-//! Members: registering, losing, regaining.
+//! Members: registering, coming, being lost.
 
 use std::sync::Arc;
 
@@ -68,14 +68,14 @@ impl Service {
         Ok(())
     }
 
-    /// Takes back a member that was declared lost and isn't.
-    pub async fn regain(self: &Arc<Self>, lease: &LeaseKey) -> Result<(), ServiceError> {
+    /// Takes note that a member asks for its assignment: the first time, or again after it was declared lost.
+    pub async fn arrive(self: &Arc<Self>, lease: &LeaseKey) -> Result<(), ServiceError> {
         let (cluster, member, incarnation) = lease;
         let ask =
-            Ask { actor: format!("member:{member}"), request_id: None, change: Change::Return(member.clone(), *incarnation) };
+            Ask { actor: format!("member:{member}"), request_id: None, change: Change::Arrive(member.clone(), *incarnation) };
         let (effect, _) = self.change_members(cluster, ask).await?;
         if effect == Effect::Made {
-            tracing::info!(%cluster, %member, %incarnation, "member is back");
+            tracing::info!(%cluster, %member, %incarnation, "member is there");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Changes of who is there, in batches: when a cluster starts, all its members register at once, and when a network breaks, all are lost at once.
+//! Changes of who is there, in batches: when a cluster starts, all its members come at once, and when a network breaks, all are lost at once.
 //! Each change alone would read the whole cluster under its lock; together they read it once. While one batch is being carried out, the next
 //! gathers, so whoever comes alone waits for nobody. One batch of a cluster at a time is under way here, so those that wait for it hold no
 //! connection to the database.
@@ -111,23 +111,22 @@ impl Service {
 
     async fn carry_out(&self, cluster: &ClusterName, batch: Vec<Waiting>) {
         // Whoever hung up asks again, or isn't there any more.
-        let (asks, answers): (Vec<Ask>, Vec<_>) =
-            batch.into_iter().filter(|w| !w.answer.is_closed()).map(|w| (w.ask, (w.answer, w._place))).unzip();
+        let wanted = batch.into_iter().filter(|waiting| !waiting.answer.is_closed());
+        let (asks, answers): (Vec<Ask>, Vec<_>) = wanted.map(|Waiting { ask, answer, .. }| (ask, answer)).unzip();
+        if asks.is_empty() {
+            return;
+        }
         match self.decide_together(cluster, asks.clone()).await {
             // Something that the database refuses: the others needn't suffer for it.
             Err(error) if asks.len() > 1 && matches!(*error, ServiceError::Store(StoreError::Fault { .. })) => {
-                for (ask, (answer, _place)) in asks.into_iter().zip(answers) {
+                for (ask, answer) in asks.into_iter().zip(answers) {
                     let alone = self.decide_together(cluster, vec![ask]).await;
                     drop(answer.send(one(alone)));
                 }
             }
-            Err(error) => {
-                for (answer, _place) in answers {
-                    drop(answer.send(Err(shared(error.clone()))));
-                }
-            }
+            Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(shared(error.clone()))))),
             Ok((effects, facts)) => {
-                for ((answer, _place), effect) in answers.into_iter().zip(effects) {
+                for (answer, effect) in answers.into_iter().zip(effects) {
                     drop(answer.send(effect.map(|effect| (effect, facts.clone())).map_err(ServiceError::from)));
                 }
             }
@@ -135,13 +134,10 @@ impl Service {
     }
 
     async fn decide_together(&self, cluster: &ClusterName, asks: Vec<Ask>) -> Answers {
-        if asks.is_empty() {
-            return self.view(cluster).await.map(|view| (Vec::new(), view.facts.clone())).map_err(Arc::new);
-        }
-        let back: Vec<Renewal> = asks.iter().filter_map(|ask| comes_back(cluster, ask)).collect();
-        if !back.is_empty() {
+        let here: Vec<Renewal> = asks.iter().filter_map(|ask| comes(cluster, ask)).collect();
+        if !here.is_empty() {
             // Their leases first: else the next look for expired ones would lose them again.
-            let renewed = self.store.renew_leases(self.replica, self.settings.lease, &back).await;
+            let renewed = self.store.renew_leases(self.replica, self.settings.lease, &here).await;
             renewed.map_err(|error| Arc::new(error.into()))?;
         }
         let occasion = self.occasion(&Caller::coordinator());
@@ -159,9 +155,9 @@ impl Service {
     }
 }
 
-fn comes_back(cluster: &ClusterName, ask: &Ask) -> Option<Renewal> {
+fn comes(cluster: &ClusterName, ask: &Ask) -> Option<Renewal> {
     match &ask.change {
-        Change::Return(name, incarnation) => Some(Renewal { lease: (cluster.clone(), name.clone(), *incarnation), take: true }),
+        Change::Arrive(name, incarnation) => Some(Renewal { lease: (cluster.clone(), name.clone(), *incarnation), take: true }),
         Change::Register(_) | Change::Lose(..) => None,
     }
 }

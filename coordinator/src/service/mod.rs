@@ -5,7 +5,7 @@
 //! | transitions, who is told, and what the log says | [`transition`], `news` |
 //! | what this replica knows of clusters, and who waits for news | [`hub`] |
 //! | who polls here, and on which connection | [`registry`] |
-//! | registrations, losses and returns in batches | [`membership`] |
+//! | members that register, come and are lost, in batches | [`membership`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
 //! | what a restore would do | [`plan`] |
 //! | what agents poll and report | [`assignments`], [`reports`] |

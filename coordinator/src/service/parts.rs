@@ -1,7 +1,7 @@
 //! Taking parts. They come all at once at the end of a snapshot, so they are gathered for a moment and inserted together; and when they are the
 //! last that a snapshot waits for, the certificate is verified at once and the snapshot goes to `committing` in the same commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use stillframe_protocol::SnapshotId;
 use tokio::{sync::mpsc, time::Instant};
@@ -54,11 +54,11 @@ impl Service {
                 answers.push((row.report.snapshot, row.member.clone(), answer));
                 rows.push(row);
             }
-            let result = self.store_parts(rows).await.map_err(Arc::new);
+            let result = self.store_parts(rows).await.map(|there| there.into_iter().collect::<HashSet<_>>()).map_err(Arc::new);
             for (snapshot, member, answer) in answers {
-                let there = |there: &Vec<_>| there.iter().any(|(s, m)| *s == snapshot && *m == member);
+                let part = (snapshot, member);
                 // Whoever hung up will report again.
-                drop(answer.send(result.as_ref().map(there).map_err(Arc::clone)));
+                drop(answer.send(result.as_ref().map(|there| there.contains(&part)).map_err(Arc::clone)));
             }
         }
     }

@@ -3,19 +3,24 @@
 use std::{
     cmp::Ordering,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use jiff::SignedDuration;
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_protocol::{ClusterName, RestoreId, SnapshotId};
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
-use super::{Service, ServiceError, idempotency::Keyed, lock, news::News};
+use super::{Service, ServiceError, hub::Channel, idempotency::Keyed, lock, news::News};
 use crate::{
     decide::{Decision, Facts, Occasion, Refusal, facts::SnapshotFacts},
     loops::LOOK_EVERY,
     store::{Outcome, PartRow, Scope, TransactError, Transition},
 };
+
+/// How long to wait for one's turn before looking whether the database is away.
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// On whose behalf something is done.
 #[derive(Debug, Clone)]
@@ -117,8 +122,10 @@ impl Service {
         scope: Scope,
         rule: impl Fn(&Facts) -> Result<Outcome, Refusal> + Send + Sync + 'static,
     ) -> Result<Transition, ServiceError> {
+        let channel = self.hub.channel(cluster);
+        let _turn = self.turn_at(&channel).await;
         // What was known before the database is asked: if that turns out to be newer, or other, the database has lost transactions.
-        let known = self.hub.channel(cluster).peek(Known::of);
+        let known = channel.peek(Known::of);
         let decide = move |facts: &Facts| match lost(known, facts) {
             None => rule(facts),
             evidence => {
@@ -199,6 +206,17 @@ impl Service {
         news.tell(&before.cluster.name, &facts);
         self.tell(&before.cluster.name, &facts);
         Ok(Some(facts))
+    }
+
+    /// Waits for one's turn at a cluster. While the database is away nobody waits for those who find out: each does so, as soon as it may.
+    async fn turn_at<'a>(&self, channel: &'a Channel) -> Option<SemaphorePermit<'a>> {
+        loop {
+            match tokio::time::timeout(TURN_PATIENCE, channel.turn()).await {
+                Ok(turn) => return turn,
+                Err(_) if self.seems_cut_off() => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     fn tell(&self, cluster: &ClusterName, facts: &Facts) {

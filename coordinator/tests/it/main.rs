@@ -12,6 +12,7 @@ mod dropped;
 mod gc;
 mod logging;
 mod loss;
+mod members;
 mod one_bad;
 mod orchestration;
 mod outages;

@@ -68,14 +68,17 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, differenc
     }
     sqlx::query!(
         r#"
-        INSERT INTO members (cluster, name, member_id, incarnation, instance, address, state, standing, generation, epoch, restore, registered_at)
-        SELECT $1, m.name, m.member_id, m.incarnation, m.instance, m.address, m.state, m.standing, m.generation, m.epoch, m.restore, m.registered_at
+        INSERT INTO members (cluster, name, member_id, incarnation, instance, address, state, standing, seen, generation, epoch, restore,
+                             registered_at)
+        SELECT $1, m.name, m.member_id, m.incarnation, m.instance, m.address, m.state, m.standing, m.seen, m.generation, m.epoch, m.restore,
+               m.registered_at
           FROM jsonb_to_recordset($2) AS m(name text, member_id integer, incarnation bigint, instance uuid, address text, state text,
-                                           standing text, generation bigint, epoch bigint, restore uuid, registered_at timestamptz)
+                                           standing text, seen boolean, generation bigint, epoch bigint, restore uuid,
+                                           registered_at timestamptz)
         ON CONFLICT (cluster, name) DO UPDATE SET
             incarnation = excluded.incarnation, instance = excluded.instance, address = excluded.address, state = excluded.state,
-            standing = excluded.standing, generation = excluded.generation, epoch = excluded.epoch, restore = excluded.restore,
-            registered_at = excluded.registered_at
+            standing = excluded.standing, seen = excluded.seen, generation = excluded.generation, epoch = excluded.epoch,
+            restore = excluded.restore, registered_at = excluded.registered_at
         "#,
         cluster.as_str(),
         to_json(changed)?,

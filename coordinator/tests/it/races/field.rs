@@ -113,6 +113,12 @@ impl Replica {
         self.service.register(&caller(), cluster, request).await.map(|registered| registered.incarnation)
     }
 
+    /// Registers, and asks what to do: from then on it counts.
+    pub(super) async fn join(&self, cluster: &ClusterName, member: &str) -> Result<(), ServiceError> {
+        let incarnation = self.register(cluster, member, Uuid::now_v7()).await?;
+        self.service.arrive(&(cluster.clone(), name(member), incarnation)).await
+    }
+
     pub(super) async fn say(&self, cluster: &ClusterName, member: &str, event: ReportEvent) -> Result<bool, ServiceError> {
         let report = Report { incarnation: Incarnation(1), event };
         self.service.report(&caller(), cluster, &name(member), report).await.map(|accepted| accepted.relevant)
@@ -189,7 +195,7 @@ impl Field {
     pub(super) async fn running(&self, snapshots: usize) -> Begun {
         let cluster = self.cluster().await;
         for member in MEMBERS {
-            self.first().register(&cluster, member, Uuid::now_v7()).await.expect("registered");
+            self.first().join(&cluster, member).await.expect("registered");
         }
         let mut begun = Begun { cluster, committed: Vec::new() };
         let mut open = self.open_at(&begun.cluster).await.expect("the first snapshot of a running cluster");

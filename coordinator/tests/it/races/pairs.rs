@@ -287,15 +287,13 @@ async fn two_processes_that_register_under_one_name_get_two_incarnations_and_the
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_members_that_register_at_once_are_both_there_and_the_cluster_runs_once() {
+async fn two_members_that_come_at_once_are_both_there_and_the_cluster_runs_once() {
     let field = Field::new().await;
     let set = async || Begun { cluster: field.cluster().await, committed: Vec::<SnapshotId>::new() };
-    let register = |member: &'static str| {
-        operation(move |replica: Arc<Replica>, begun: Begun| async move {
-            replica.register(&begun.cluster, member, Uuid::now_v7()).await.map(drop)
-        })
+    let join = |member: &'static str| {
+        operation(move |replica: Arc<Replica>, begun: Begun| async move { replica.join(&begun.cluster, member).await })
     };
-    let pair = Pair { first: register(MEMBERS[0]), second: register(MEMBERS[1]) };
+    let pair = Pair { first: join(MEMBERS[0]), second: join(MEMBERS[1]) };
     let check = async |begun: &Begun, _: &Came| {
         let cluster = field.replicas[0].service.cluster(&begun.cluster).await.expect("the cluster");
         unless((cluster.live_members, cluster.generation) == (2, Generation(1)), || format!("{cluster:?}"))
@@ -316,13 +314,13 @@ async fn a_member_that_comes_back_while_it_is_declared_lost_is_back() {
     let lose = operation(move |replica: Arc<Replica>, begun: Begun| async move {
         replica.service.lose(&lease(&begun), Evidence::LeaseExpired).await
     });
-    let regain =
-        operation(move |replica: Arc<Replica>, begun: Begun| async move { replica.service.regain(&lease(&begun)).await });
+    let arrive =
+        operation(move |replica: Arc<Replica>, begun: Begun| async move { replica.service.arrive(&lease(&begun)).await });
     let check = async |begun: &Begun, _: &Came| {
         let cluster = field.replicas[0].service.cluster(&begun.cluster).await.expect("the cluster");
         unless(cluster.lost_members == 0, || format!("{cluster:?}"))
     };
-    explore(&field, set, Pair { first: lose, second: regain }, check).await.must_hold();
+    explore(&field, set, Pair { first: lose, second: arrive }, check).await.must_hold();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
