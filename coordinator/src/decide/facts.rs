@@ -67,6 +67,9 @@ pub struct ContinuityFacts {
     /// Why the catalog may know less than the archive; none when it is known not to.
     #[serde(default)]
     pub behind: Option<String>,
+    /// When the word of an agent was last taken as evidence that transactions were lost.
+    #[serde(default)]
+    pub claimed_at: Option<Timestamp>,
     /// What else speaks for lost transactions, as whoever asks for the decision knows it. Never stored.
     #[serde(skip)]
     pub evidence: Option<String>,

@@ -16,6 +16,7 @@
 //! | restores | [`restore`] |
 //! | rollbacks by themselves, going on after a halt | [`rollback`] |
 //! | taking up what the archive proves, leaping over numbers that may have been given out | [`resync`] |
+//! | what agents say, as evidence that transactions were lost | [`claims`] |
 //! | schedules | [`schedule`] |
 //! | what is kept, holds | [`retention`] |
 //! | deleting snapshots | [`deletion`] |
@@ -24,6 +25,7 @@
 
 pub mod assignment;
 pub mod blame;
+pub mod claims;
 pub mod collection;
 pub mod decision;
 pub mod deletion;

@@ -192,7 +192,8 @@ impl World {
     fn check_step(&mut self, before: &Facts, decision: &Decision) {
         let (old, next) = (&before.cluster, &decision.next.cluster);
         assert!(old.epoch <= next.epoch && old.generation <= next.generation && old.last_generation <= next.last_generation);
-        let leapt = before.continuity.moved().is_some() || decision.audit.iter().any(|line| line.action == "cluster.rebuilt");
+        let leaps = |action| ["cluster.rebuilt", "cluster.fell_behind"].contains(&action);
+        let leapt = before.continuity.moved().is_some() || decision.audit.iter().any(|line| leaps(line.action));
         assert!(old.revision <= next.revision && (leapt || next.revision <= old.revision + 1));
         assert!(next.peers_revision <= next.revision);
         let changed = before != &decision.next || !decision.audit.is_empty();

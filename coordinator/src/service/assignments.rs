@@ -22,6 +22,7 @@ use crate::{
     decide::{
         Facts,
         assignment::{Wanted, is_waiting, wanted},
+        claims::{self, Claim, Worth},
         facts::{MemberFacts, OutcomeFacts, Standing},
         restore::mapping,
     },
@@ -44,7 +45,12 @@ impl Service {
         connection: ConnectionId,
     ) -> Result<Answer, ServiceError> {
         let lease: LeaseKey = (cluster.clone(), member.clone(), query.incarnation);
-        let view = self.fresh_view(&lease, query.after).await?;
+        let mut view = self.fresh_view(&lease, query.after).await?;
+        let claim = Claim::of_poll(member, query);
+        if claims::weigh(&view.facts, &claim) != Worth::Nothing {
+            self.hear(cluster, claim).await?;
+            view = self.fresh_view(&lease, query.after).await?;
+        }
         if let Wanted::Leave { .. } = wanted(&view.facts, member, query.incarnation)? {
             return self.compose(&view, member, query).await;
         }

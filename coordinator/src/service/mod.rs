@@ -8,7 +8,7 @@
 //! | members that register, come and are lost, in batches | [`membership`] |
 //! | requests | [`clusters`], [`members`], [`snapshots`], [`restores`], [`schedules`] |
 //! | what a restore would do | [`plan`] |
-//! | what agents poll and report | [`assignments`], [`reports`] |
+//! | what agents poll and report, and what they know more than the database | [`assignments`], [`reports`], [`claims`] |
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
 //! | committing, ending what is overdue | [`commit`], [`deadlines`] |
 //! | the audit | [`audit`] |
@@ -38,6 +38,7 @@ pub mod answers;
 pub mod archives;
 pub mod assignments;
 pub mod audit;
+pub mod claims;
 pub mod clusters;
 pub mod commit;
 pub mod deadlines;
@@ -130,6 +131,8 @@ pub struct Service {
     pub(crate) pace: Pace,
     pub(crate) freshness: Freshness,
     pub(crate) announcements: Announcements,
+    /// Held while one agent's word is compared with the database's.
+    pub(crate) claims: tokio::sync::Mutex<()>,
     /// What the archive's store was found to do.
     pub(crate) probed: Mutex<Option<Probe>>,
 }
@@ -162,6 +165,7 @@ impl Service {
             pace: Pace::new(settings.collection.delete_rate),
             freshness: Freshness::default(),
             announcements: Announcements::default(),
+            claims: tokio::sync::Mutex::default(),
             probed: Mutex::default(),
         });
         reports::serve(&service, ends);

@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Caller, Service, ServiceError, parts};
 use crate::{
     decide::{
-        Facts, Refusal, part,
+        Facts, Refusal,
+        claims::Claim,
+        part,
         restore::{self, Word},
         snapshot::{self, Failure},
     },
@@ -96,6 +98,7 @@ impl Service {
         report: Report,
     ) -> Result<ReportAccepted, ServiceError> {
         let incarnation = report.incarnation;
+        self.hear(cluster, Claim::of_report(member, &report)).await?;
         self.check_incarnation(cluster, member, incarnation).await?;
         let (cluster, member) = (cluster.clone(), member.clone());
         let said = |word: Word| Said { cluster: cluster.clone(), member: member.clone(), incarnation, word };

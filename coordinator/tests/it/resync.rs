@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use stillframe_api::{
+    ProblemCode,
+    agent::{AssignmentQuery, ReportEvent},
     audit::VerifyAudit,
     cluster::ClusterPhase,
     restore::{RestoreState, StartRestore},
@@ -12,7 +14,7 @@ use stillframe_api::{
 };
 use stillframe_archive::{Archive, ObjectKey, Place};
 use stillframe_private_postgres::testing::TestDatabase;
-use stillframe_protocol::{Incarnation, Received, SeqRanges, SnapshotId};
+use stillframe_protocol::{Generation, Incarnation, Received, SeqRanges, SnapshotId};
 use uuid::Uuid;
 
 use crate::{
@@ -212,6 +214,76 @@ async fn every_version_has_a_stamp_of_its_own_also_where_a_replica_of_an_earlier
     assert_eq!(world.count(of_each).await, 1);
     world.committed().await;
     assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'cluster.fell_behind'").await, 0);
+}
+
+#[tokio::test]
+async fn agents_that_know_more_than_a_database_which_was_put_back_while_no_coordinator_ran_are_evidence_enough() {
+    let mut world = World::start().await;
+    let _agents = world.running(2).await;
+    world.committed().await;
+    world.stop_coordinator().await;
+    let (name, old, lost) =
+        (world.database.name().to_owned(), format!("{}_old", world.database.name()), format!("{}_lost", world.database.name()));
+    world.administer(format!("CREATE DATABASE {old} TEMPLATE {name}")).await;
+    world.start_coordinator().await;
+    let newer = [world.committed().await, world.committed().await];
+    world.stop_coordinator().await;
+    // The same server and timeline, and no coordinator that remembers anything.
+    world.administer(format!("ALTER DATABASE {name} RENAME TO {lost}")).await;
+    world.administer(format!("ALTER DATABASE {old} RENAME TO {name}")).await;
+    world.start_coordinator().await;
+    for snapshot in &newer {
+        world
+            .until("what the archive proves", async || {
+                let now = world.client.snapshot(snapshot.id).await.ok()?;
+                (now.state == SnapshotState::Committed && now.epoch == snapshot.epoch).then_some(())
+            })
+            .await;
+    }
+    world
+        .until("it reconciled", async || {
+            (world.count("SELECT count(*) FROM collection_now WHERE state = 'confirmed'").await == 1).then_some(())
+        })
+        .await;
+    assert_eq!(world.count("SELECT count(*) FROM audit WHERE action = 'member.knew_more'").await, 1);
+    assert_eq!(world.cluster().await.latest_committed, Some(newer[1].id));
+    let next = world.committed().await;
+    assert!(next.epoch.map(|epoch| epoch.0) > newer[1].epoch.map(|epoch| epoch.0 + 1_000));
+    world.audit_is_intact().await;
+    world.administer(format!("DROP DATABASE {lost}")).await;
+}
+
+#[tokio::test]
+async fn numbers_that_an_agent_makes_up_are_refused_and_raise_the_clusters_by_one_leap_an_hour_at_most() {
+    let world = World::start().await;
+    let agents = world.running(2).await;
+    let before = world.committed().await.epoch.expect("an epoch").0;
+    let leaps = async || world.count("SELECT count(*) FROM audit WHERE action = 'cluster.fell_behind'").await;
+    let claims = async |incarnation: u64| {
+        let query = AssignmentQuery { incarnation: Incarnation(incarnation), ..AssignmentQuery::default() };
+        let refused = world.client.assignment(&world.cluster, &agents[0].member, &query).await.expect_err("refused");
+        assert_eq!(refused.problem().map(|problem| problem.code), Some(ProblemCode::Fenced), "{refused}");
+    };
+    let reports = async |generation: u64| {
+        let event = ReportEvent::Running { generation: Generation(generation) };
+        // An answer that changes nothing, whatever it says.
+        drop(world.client.report(&world.cluster, &agents[0].member, agents[0].incarnation, event).await);
+    };
+    for incarnation in [10_000, i64::MAX as u64, u64::MAX] {
+        claims(incarnation).await;
+        reports(incarnation).await;
+    }
+    assert_eq!(leaps().await, 0, "more than can have been lost");
+    reports(2).await;
+    assert_eq!(leaps().await, 1, "it may be in a generation that was lost");
+    for incarnation in [2, 900, 1_100, 1_900] {
+        claims(incarnation).await;
+        reports(incarnation).await;
+    }
+    assert_eq!(leaps().await, 1, "once was enough for an hour");
+    let next = world.committed().await;
+    assert!(next.epoch.is_some_and(|epoch| epoch.0 > before + 1_000 && epoch.0 < before + 200_000), "{next:?}");
+    world.audit_is_intact().await;
 }
 
 trait Viewed {

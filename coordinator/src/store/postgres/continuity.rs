@@ -64,13 +64,15 @@ pub(super) async fn put_parts(connection: &mut PgConnection, snapshot: SnapshotI
 /// Keeps where a cluster's numbers go on.
 pub(super) async fn put(connection: &mut PgConnection, cluster: &ClusterName, facts: &ContinuityFacts) -> Result<(), Stop> {
     sqlx::query!(
-        "INSERT INTO continuity (cluster, home, incarnation_floor, behind) VALUES ($1, $2, $3, $4)
+        "INSERT INTO continuity (cluster, home, incarnation_floor, behind, claimed_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (cluster) DO UPDATE SET
-             home = excluded.home, incarnation_floor = excluded.incarnation_floor, behind = excluded.behind",
+             home = excluded.home, incarnation_floor = excluded.incarnation_floor, behind = excluded.behind,
+             claimed_at = excluded.claimed_at",
         cluster.as_str(),
         facts.home,
         bigint(facts.incarnation_floor.0),
         facts.behind,
+        facts.claimed_at.map(jiff_sqlx::ToSqlx::to_sqlx) as Option<jiff_sqlx::Timestamp>,
     )
     .execute(connection)
     .await?;
