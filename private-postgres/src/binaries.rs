@@ -83,6 +83,13 @@ impl Binaries {
         self.dir.join("postgres")
     }
 
+    /// `pg_basebackup` of the same installation, which may not have it. The directory may hold links to the programs that are needed, and to no others.
+    pub(crate) fn base_backup(&self) -> PathBuf {
+        let postgres = self.postgres();
+        let real = std::fs::canonicalize(&postgres).unwrap_or(postgres);
+        real.with_file_name("pg_basebackup")
+    }
+
     pub(crate) fn initdb(&self) -> PathBuf {
         self.dir.join("initdb")
     }

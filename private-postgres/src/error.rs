@@ -50,6 +50,14 @@ pub enum Error {
         /// The server's own process id, when it left one.
         postgres: Option<u32>,
     },
+    /// `pg_basebackup` failed.
+    #[error("expected a copy of the server for a standby, but pg_basebackup ended with {status}: {said}")]
+    BaseBackup {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it printed.
+        said: String,
+    },
     /// The cluster belongs to a user other than the one that Postgres would run as.
     #[error("expected the Postgres data in {} to belong to user {expected_uid}, found that it belongs to user {found_uid}: run as that user, or choose another data directory", .cluster.display())]
     ForeignCluster {

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `options` | what the caller chooses |
 //! | `server` | the running server |
+//! | `standby` | a server that follows another one |
 //! | `search`, `wheel`, `binaries`, `version` | where the binaries come from, and whether they will do |
 //! | `run_as` | whom Postgres runs as: the caller, or an unprivileged user when the caller is root |
 //! | `home` | the directory on disk: who holds it, and where it really is |
@@ -28,6 +29,7 @@ mod search;
 mod server;
 mod settings;
 mod socket;
+mod standby;
 mod supervise;
 pub mod testing;
 mod version;

@@ -29,12 +29,12 @@ const IMMEDIATE_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct PrivatePostgres {
     // The order is that of dropping: first the server is told to end, then its directories are removed (if temporary) and unlocked.
-    supervised: Supervised,
-    socket: Socket,
-    home: Home,
-    binaries: Binaries,
-    options: Options,
-    pid: u32,
+    pub(crate) supervised: Supervised,
+    pub(crate) socket: Socket,
+    pub(crate) home: Home,
+    pub(crate) binaries: Binaries,
+    pub(crate) options: Options,
+    pub(crate) pid: u32,
 }
 
 /// Starts a private server, and returns when it answers.
@@ -160,7 +160,12 @@ impl PrivatePostgres {
         self.start_again().await
     }
 
-    async fn end_immediately(&mut self) -> Result<(), Error> {
+    /// Ends the server as a crash would, without writing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StillRunning`] when it doesn't end.
+    pub async fn end_immediately(&mut self) -> Result<(), Error> {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
             // An error means that it is gone already.
             let _ = kill_process(pid, Signal::QUIT);
@@ -178,7 +183,12 @@ impl PrivatePostgres {
 }
 
 /// Runs the server and waits until it answers.
-async fn launch(home: &Home, socket: &Socket, binaries: &Binaries, options: &Options) -> Result<(Supervised, u32), Error> {
+pub(crate) async fn launch(
+    home: &Home,
+    socket: &Socket,
+    binaries: &Binaries,
+    options: &Options,
+) -> Result<(Supervised, u32), Error> {
     let mut argv = vec![binaries.postgres().into()];
     argv.extend(settings::arguments(&home.cluster(), socket.dir(), options));
     let job = Job {

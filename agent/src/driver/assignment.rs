@@ -108,6 +108,12 @@ impl Driver {
             self.go_on();
             return Ok(true);
         }
+        if let Some(ran) = current.filter(|ran| *ran > generation) {
+            // Its database has lost what began the generation that this process is in. It will be put back with all the others, in a newer one.
+            tracing::warn!(%generation, %ran, "the coordinator knows of no newer generation than one before this process's; waiting for a restore");
+            self.hold(Hold::Waiting);
+            return Ok(false);
+        }
         match (restore, current) {
             (None, None) => self.start_fresh(generation, epoch),
             (None, Some(ran)) => return Err(AgentError::StartAgain { generation, ran }),

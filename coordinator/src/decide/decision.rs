@@ -78,6 +78,7 @@ impl<'a> Draft<'a> {
             draft.next.continuity.behind = Some(why.clone());
             let name = facts.cluster.name.clone();
             draft.audit_automatic("cluster.fell_behind", name, serde_json::json!({ "why": why }));
+            super::restore::plan_again_after_a_loss(&mut draft);
         }
         draft
     }

@@ -272,9 +272,18 @@ pub fn take_up(facts: &Facts, occasion: &Occasion, proved: &Proved) -> Decision 
             progress: BTreeMap::new(),
         }),
     }
+    // It proves that its generation was active, also where the catalog has never heard of that: then nobody is known to run in the generation that
+    // is, and all are put back as after any loss.
+    let of_before = facts.cluster.generation < generation;
+    if of_before {
+        draft.next.cluster.generation = generation;
+        for member in draft.next.members.values_mut().filter(|member| member.standing == Standing::Active) {
+            member.standing = Standing::Replacing;
+        }
+    }
     // A snapshot of an abandoned branch can be restored by its id; what a rollback goes to is the newest of the active generation.
     let latest = draft.next.cluster.latest_committed;
-    let newer = draft.next.outcomes.iter().any(|o| Some(o.id) == latest && o.epoch > epoch);
+    let newer = !of_before && draft.next.outcomes.iter().any(|o| Some(o.id) == latest && o.epoch > epoch);
     if generation == draft.next.cluster.generation && !newer {
         draft.next.cluster.latest_committed = Some(id);
         draft.next.latest_view = names;
@@ -359,6 +368,47 @@ mod tests {
         }
         assert_eq!(world.facts.cluster.phase, ClusterPhase::Running);
         assert!(world.facts.cluster.generation > Generation(4 + GENERATIONS));
+    }
+
+    fn running() -> World {
+        let mut world = World::new(2, OnLoss::RestoreLatest);
+        (1..3).for_each(|n| world.register(n));
+        world.report_all();
+        world.commit(false);
+        world.facts.continuity.here = Some("7/1".to_owned());
+        world.register(3);
+        world
+    }
+
+    #[test]
+    fn a_snapshot_of_a_generation_that_the_catalog_has_not_heard_of_has_all_put_back_to_it() {
+        let mut world = running();
+        world.facts.continuity.here = Some("7/2".to_owned());
+        world.decide(|facts, occasion| Ok(fell_behind(facts, occasion, None))).expect("no refusal");
+        let lost = proved(1, 9, 2);
+        for proved in [proved(2, 8, 2), lost.clone(), proved(3, 7, 2)] {
+            world.decide(|facts, occasion| Ok(take_up(facts, occasion, &proved))).expect("no refusal");
+        }
+        assert_eq!(world.facts.cluster.latest_committed, Some(lost.id));
+        assert!(world.facts.restore.is_none(), "there may be a later one still");
+        let behind = world.facts.continuity.behind.clone().expect("it may know less than the archive");
+        world.decide(|facts, occasion| Ok(reconciled(facts, occasion, &behind))).expect("no refusal");
+        let restore = world.facts.restore.clone().expect("all of its members are there");
+        assert_eq!(restore.snapshot, lost.id);
+        assert!(restore.generation > Generation(GENERATIONS), "{restore:?}");
+    }
+
+    #[test]
+    fn a_restore_whose_commit_point_may_have_been_lost_is_planned_again_in_a_generation_that_nobody_was_in() {
+        let mut world = running();
+        world.restore(0).expect("a restore");
+        let before = world.facts.restore.clone().expect("it");
+        assert_eq!(before.state, stillframe_api::restore::RestoreState::Preparing);
+        world.facts.continuity.here = Some("7/2".to_owned());
+        world.decide(|facts, occasion| Ok(fell_behind(facts, occasion, None))).expect("no refusal");
+        let after = world.facts.restore.clone().expect("it");
+        assert_eq!(after.id, before.id);
+        assert!(after.generation.0 > before.generation.0 + GENERATIONS, "{after:?}");
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub(super) fn roll_back(draft: &mut Draft<'_>) {
         | SnapshotState::Deleting
         | SnapshotState::Deleted => false,
     });
+    // The archive may have a later one to go back to, which the database has lost.
+    if next.continuity.behind.is_some() {
+        return;
+    }
     if nearly_there || !next.latest_view.iter().all(|member| next.is_live(member)) {
         return;
     }

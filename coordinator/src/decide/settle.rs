@@ -191,6 +191,9 @@ fn describe(draft: &mut Draft<'_>) {
         None
     } else {
         let when = match draft.next.cluster.rollback_at {
+            None if draft.next.continuity.behind.is_some() => {
+                "once the archive was looked through for what the database has lost of it".to_owned()
+            }
             Some(at) => format!("at {at}, not sooner, because it was put back a short while ago"),
             None => "when all members are there".to_owned(),
         };

@@ -15,5 +15,5 @@ pub mod network;
 pub mod socket;
 
 pub use line::{Line, Weather};
-pub use network::{Lines, Network, Proxy, Upstream};
+pub use network::{Lines, Network, Proxy, Switch, Upstream};
 pub use socket::socket_of;

@@ -1,6 +1,12 @@
 //! The proxies, on threads of their own, so that a test that waits can't stop them.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
@@ -20,7 +26,42 @@ pub enum Upstream {
     Tcp(SocketAddr),
     /// A server on a Unix socket.
     Unix(PathBuf),
+    /// Whichever it is when a connection is made.
+    Switched(Switch),
 }
+
+/// Whom a proxy calls, for as long as it isn't another. Clones are the same switch.
+#[derive(Debug, Clone)]
+pub struct Switch(Arc<Mutex<PathBuf>>);
+
+impl Switch {
+    /// To a server on a Unix socket.
+    #[must_use]
+    pub fn new(socket: PathBuf) -> Self {
+        Self(Arc::new(Mutex::new(socket)))
+    }
+
+    /// New connections go to another server on a Unix socket. Those that are open stay where they are.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics while it is held.
+    pub fn switch(&self, socket: PathBuf) {
+        *self.0.lock().expect("nobody panics while it is held") = socket;
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.lock().expect("nobody panics while it is held").clone()
+    }
+}
+
+impl PartialEq for Switch {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Switch {}
 
 /// Which line a connection takes.
 #[derive(Debug, Clone)]
@@ -119,17 +160,18 @@ async fn connect(mut socket: TcpStream, upstream: &Upstream, lines: &Lines) -> i
         return Ok(());
     }
     let caller = socket.split();
-    match upstream {
+    let socket = match upstream {
         Upstream::Tcp(address) => {
             let mut server = TcpStream::connect(address).await?;
             server.set_nodelay(true)?;
             carry(line, &first, caller, server.split()).await;
+            return Ok(());
         }
-        Upstream::Unix(path) => {
-            let mut server = UnixStream::connect(path).await?;
-            carry(line, &first, caller, server.split()).await;
-        }
-    }
+        Upstream::Unix(socket) => socket.clone(),
+        Upstream::Switched(switch) => switch.socket(),
+    };
+    let mut server = UnixStream::connect(socket).await?;
+    carry(line, &first, caller, server.split()).await;
     Ok(())
 }
 

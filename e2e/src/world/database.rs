@@ -2,7 +2,7 @@
 
 use stillframe_private_postgres::{Options, PrivatePostgres, testing::TestDatabase};
 
-use crate::proxy::{Line, Lines, Network, Upstream, socket_of};
+use crate::proxy::{Line, Lines, Network, Switch, Upstream, socket_of};
 
 /// The database of a world.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Database {
         lines: Vec<Line>,
         /// Where each coordinator connects.
         urls: Vec<String>,
+        /// Where they lead.
+        switch: Switch,
         /// What carries them.
         network: Network,
     },
@@ -37,14 +39,15 @@ impl Database {
         let url = server.create_database("world").await.unwrap_or_else(|error| panic!("no database: {error}"));
         let socket = socket_of(&url).unwrap_or_else(|| panic!("{url} names no socket"));
         let user = url.trim_start_matches("postgres://").split('@').next().unwrap_or_default().to_owned();
+        let switch = Switch::new(socket);
         let (network, lines) =
             (Network::start(), vec![(); coordinators].into_iter().map(|()| Line::default()).collect::<Vec<_>>());
         let url = |line: &Line| {
-            let proxy = network.proxy(Upstream::Unix(socket.clone()), Lines::All(line.clone()));
+            let proxy = network.proxy(Upstream::Switched(switch.clone()), Lines::All(line.clone()));
             format!("postgres://{user}@{}/world?sslmode=disable", proxy.address())
         };
         let urls = lines.iter().map(url).collect();
-        Self::Own { server, lines, urls, network }
+        Self::Own { server, lines, urls, switch, network }
     }
 
     /// Where a coordinator connects.
@@ -83,6 +86,20 @@ impl Database {
             Self::Shared(_) => panic!("WorldOptions::with_own_postgres makes lines"),
             Self::Own { lines, .. } => &lines[coordinator],
         }
+    }
+
+    /// Loses the test's own server, and has its standby take its place: for the coordinators it is the same database, at the same address.
+    ///
+    /// # Panics
+    ///
+    /// When the options didn't ask for a server of the test's own, or the standby can't be promoted.
+    pub async fn fail_over(&mut self, standby: PrivatePostgres) {
+        let Self::Own { server, switch, .. } = self else { panic!("WorldOptions::with_own_postgres makes a server") };
+        server.end_immediately().await.unwrap_or_else(|error| panic!("{error}"));
+        standby.promote().await.unwrap_or_else(|error| panic!("{error}"));
+        let url = standby.url();
+        switch.switch(socket_of(&url).unwrap_or_else(|| panic!("{url} names no socket")));
+        **server = standby;
     }
 
     /// The test's own server.

@@ -9,6 +9,7 @@ mod lost_database;
 mod member_loss;
 mod outages;
 mod processes;
+mod promotion;
 mod replicas;
 mod restore;
 mod restore_trouble;

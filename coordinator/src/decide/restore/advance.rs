@@ -74,7 +74,23 @@ fn plan_again(draft: &mut Draft<'_>) -> bool {
     let Some(member) = restore.members.iter().find(|(name, member)| !same(name, member)).map(|(name, _)| name.clone()) else {
         return false;
     };
-    let id = restore.id;
+    again(draft, &json!({ "again_because_of": member }));
+    true
+}
+
+/// Transactions may have been lost, and one of them may have been the commit point of the restore under way: its generation may be in use already.
+pub(in crate::decide) fn plan_again_after_a_loss(draft: &mut Draft<'_>) {
+    match draft.next.restore.as_ref().map(|restore| restore.state) {
+        Some(RestoreState::Planned | RestoreState::Preparing) => {
+            again(draft, &json!({ "why": "its generation may have become active in transactions that were lost" }));
+        }
+        Some(RestoreState::Resuming | RestoreState::Completed | RestoreState::Failed) | None => {}
+    }
+}
+
+/// Back to `planned`, with a generation that was never used.
+fn again(draft: &mut Draft<'_>, because: &serde_json::Value) {
+    let Some(id) = draft.next.restore.as_ref().map(|restore| restore.id) else { return };
     let generation = allocate_generation(draft);
     if let Some(restore) = draft.next.restore.as_mut() {
         restore.state = RestoreState::Planned;
@@ -84,8 +100,9 @@ fn plan_again(draft: &mut Draft<'_>) -> bool {
             *member = RestoreMemberFacts { part: member.part.take(), ..super::waiting() };
         }
     }
-    draft.audit_automatic("restore.planned", id, json!({ "generation": generation, "again_because_of": member }));
-    true
+    let mut detail = because.clone();
+    detail["generation"] = json!(generation);
+    draft.audit_automatic("restore.planned", id, detail);
 }
 
 /// While preparing: whoever couldn't load its part for a reason that may pass is asked again, once the pause is over.

@@ -34,7 +34,7 @@ pub use failure::cancel;
 pub use target::{Ask, Destination, Target, resolve, start};
 pub use words::{Word, heard};
 
-pub(super) use advance::advance;
+pub(super) use advance::{advance, plan_again_after_a_loss};
 pub(super) use failure::deadline;
 pub(super) use target::{latest_destination, older};
 
