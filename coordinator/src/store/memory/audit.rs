@@ -26,7 +26,7 @@ pub(super) struct Trail {
 impl Trail {
     /// Adds a row to the chain of a cluster, or to that of none.
     pub(super) fn add(&mut self, cluster: Option<&ClusterName>, now: Timestamp, line: &Audit, request_id: Option<&str>) {
-        let Audit { actor, action, subject, reason, detail } = line;
+        let Audit { actor, action, subject, reason, detail, request_id: own } = line;
         let chain = self.chains.entry(cluster.cloned()).or_default();
         let head = chain.last().and_then(|place| self.rows.get(*place));
         let mut row = AuditRow {
@@ -38,7 +38,8 @@ impl Trail {
             action: (*action).to_owned(),
             subject: subject.clone(),
             reason: reason.clone(),
-            request_id: request_id.map(str::to_owned),
+            // A batch carries out what several asked for.
+            request_id: own.clone().or_else(|| request_id.map(str::to_owned)),
             detail: detail.to_string(),
             prev_hash: head.map_or_else(|| NO_HASH.to_owned(), |head| head.hash.clone()),
             hash: String::new(),
@@ -90,5 +91,5 @@ fn matches(filter: &AuditFilter, row: &AuditRow) -> bool {
 
 /// A line of what no rule decides.
 pub(super) fn line(actor: &str, action: &'static str, subject: &str, reason: Option<String>, detail: Value) -> Audit {
-    Audit { actor: actor.to_owned(), action, subject: subject.to_owned(), reason, detail }
+    Audit { actor: actor.to_owned(), action, subject: subject.to_owned(), reason, detail, request_id: None }
 }

@@ -37,7 +37,10 @@ use stillframe_protocol::{HoldId, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
 use super::{
-    steps::{LEASE, about, about_kept, bank, broken, member, object, occasion, registration, report_of, rule, stamped, stamping, sure, verdict},
+    steps::{
+        LEASE, about, about_kept, bank, broken, member, object, occasion, registration, report_of, rule, stamped, stamping, sure,
+        verdict,
+    },
     subject::Subject,
 };
 
