@@ -72,7 +72,7 @@ impl Why {
 /// Whether an incarnation is there and holds still. While it does, changes of the cluster are no news to it.
 #[must_use]
 pub fn is_waiting(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> bool {
-    facts.is_live(name) && matches!(wanted(facts, name, incarnation), Ok(Wanted::Wait { .. }))
+    facts.is_there(name) && matches!(wanted(facts, name, incarnation), Ok(Wanted::Wait { .. }))
 }
 
 /// What this incarnation of a member is to be doing.

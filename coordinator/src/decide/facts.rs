@@ -603,8 +603,8 @@ impl Facts {
 
     /// Whether a member of this name is there, in whatever standing.
     #[must_use]
-    pub fn is_live(&self, member: &MemberName) -> bool {
-        self.members.get(member).is_some_and(|member| member.state == Presence::Live)
+    pub fn is_there(&self, member: &MemberName) -> bool {
+        self.members.get(member).is_some_and(MemberFacts::is_there)
     }
 
     /// The facts without what has ended: what the next decision would read.

@@ -79,7 +79,7 @@ pub(super) fn roll_back(draft: &mut Draft<'_>) {
     if next.continuity.behind.is_some() {
         return;
     }
-    if nearly_there || !next.latest_view.iter().all(|member| next.is_live(member)) {
+    if nearly_there || !next.latest_view.iter().all(|member| next.is_there(member)) {
         return;
     }
     match turn(&next.cluster, &next.rollbacks, draft.now()) {

@@ -23,7 +23,7 @@ use stillframe_coordinator::{
     },
 };
 use stillframe_private_postgres::testing::TestDatabase;
-use stillframe_protocol::{ClusterName, MemberName, RestoreId, SnapshotId};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName, RestoreId, SnapshotId};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -84,14 +84,17 @@ fn take_or_abort(facts: &Facts, occasion: &Occasion) -> Result<Decision, Refusal
 
 async fn running(store: &PostgresStore, cluster: &ClusterName) {
     store.create_cluster(&CreateCluster::new(cluster.clone(), 1), None).await.expect("a cluster");
+    let name = MemberName::new("p1").expect("a name");
     let registration = Registration {
-        member: MemberName::new("p1").expect("a name"),
+        member: name.clone(),
         instance: Uuid::now_v7(),
         address: "127.0.0.1:9".to_owned(),
         lease: SignedDuration::from_hours(1),
     };
     let register = rule(move |facts| member::register(facts, &occasion(), &registration));
     store.transact(cluster, Scope::default(), register).await.expect("registered");
+    let arrive = rule(move |facts| member::arrived(facts, &occasion(), &name, Incarnation(1)));
+    store.transact(cluster, Scope::default(), arrive).await.expect("there");
 }
 
 /// Drops a future after so many polls, unless it is over by then.

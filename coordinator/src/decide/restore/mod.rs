@@ -20,7 +20,7 @@ use stillframe_protocol::{Incarnation, MemberName, RestoreId, SnapshotId};
 
 use super::{
     Draft, Facts,
-    facts::{Presence, RestoreFacts, RestoreMemberFacts, RollbackFacts, Standing},
+    facts::{RestoreFacts, RestoreMemberFacts, RollbackFacts, Standing},
     settle::{allocate_generation, set_phase},
 };
 
@@ -113,7 +113,7 @@ fn waiting() -> RestoreMemberFacts {
 /// The incarnation that can take up a part now. One that was put out is on its way to its end.
 fn there(facts: &Facts, name: &MemberName) -> Option<Incarnation> {
     let member = facts.members.get(name)?;
-    (member.state == Presence::Live && member.standing != Standing::Excluded).then_some(member.incarnation)
+    (member.is_there() && member.standing != Standing::Excluded).then_some(member.incarnation)
 }
 
 /// Whether a restore of this id, not yet past its commit point, is under way.
