@@ -191,7 +191,7 @@ pub fn run_blocking(config: AgentConfig, app: impl Application) -> Result<(), Ag
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// A client that asks one replica at a time: the loops of the control plane try again by themselves.
-fn client(coordinators: &Coordinators) -> Result<Client, AgentError> {
+pub(crate) fn client(coordinators: &Coordinators) -> Result<Client, AgentError> {
     let client = Client::of(coordinators.clone()).map_err(|error| AgentError::Config(error.to_string()))?;
     Ok(client.with_one_try(ANSWER_WITHIN))
 }

@@ -12,6 +12,7 @@
 //! | starting, watching and ending an agent | [`agent`], [`status`], [`error`] |
 //! | what the coordinator is to an agent: register, poll, report, the lease | [`control`] |
 //! | byte streams between members: TCP, and in memory for tests | [`transport`] |
+//! | for applications that carry their messages themselves | [`wrap`] |
 //! | one connection: preamble, frames, batching, reconnecting | `link` |
 //! | the task that owns the participant and the application | `driver` |
 //! | recorded messages: memory, then a file, then the end | `spool` |
@@ -36,6 +37,7 @@ pub mod state;
 pub mod status;
 pub mod transport;
 mod upload;
+pub mod wrap;
 
 pub use agent::{Agent, AgentHandle, run_blocking};
 pub use application::{Application, Committed, Covers, Cut, TimerId};
@@ -48,4 +50,6 @@ pub use state::{RestoreError, StateReader};
 pub use status::{Phase, Status};
 pub use stillframe_api::Coordinators;
 pub use stillframe_archive::ArchiveUrl;
-pub use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, NameError, RestoreId, SnapshotId};
+pub use stillframe_protocol::{
+    ChannelOrdering, ClusterName, Epoch, Generation, Incarnation, MemberName, NameError, RestoreId, SnapshotId,
+};

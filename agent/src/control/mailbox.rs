@@ -68,7 +68,8 @@ impl Mailbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self) {
+    /// Lets the driver look.
+    pub(crate) fn ring(&self) {
         self.news.store(true, Ordering::Release);
         self.notify.notify_one();
     }

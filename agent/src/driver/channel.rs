@@ -54,19 +54,17 @@ impl Outgoing {
 
     /// Whether so much is under way or waiting that the application should stop.
     pub(super) fn is_full(&self, limits: &Limits, sent: Unacknowledged) -> bool {
-        sent.messages + self.outbox.len() as u64 >= limits.window_messages
-            || sent.bytes + self.outbox.bytes() >= limits.window_bytes
+        self.outbox.is_full(limits, sent)
     }
 
     /// Whether so little is left that the application may go on.
     pub(super) fn is_ready(&self, limits: &Limits, sent: Unacknowledged) -> bool {
-        sent.messages + self.outbox.len() as u64 <= limits.window_messages / 2
-            && sent.bytes + self.outbox.bytes() <= limits.window_bytes / 2
+        self.outbox.is_ready(limits, sent)
     }
 }
 
 /// Whether the window takes one more message of this length. One is always let through, however large.
-pub(super) fn window_takes(limits: &Limits, sent: Unacknowledged, length: usize) -> bool {
+pub(crate) fn window_takes(limits: &Limits, sent: Unacknowledged, length: usize) -> bool {
     sent.messages == 0 || (sent.messages < limits.window_messages && sent.bytes + length as u64 <= limits.window_bytes)
 }
 

@@ -7,16 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use stillframe_api::{
-    agent::{MissingChannel, Peers},
-    snapshot::{AbortReason, Channel},
-};
+use stillframe_api::agent::{MissingChannel, Peers};
 use stillframe_archive::ChannelRecord;
-use stillframe_protocol::{
-    Epoch, Frame, FrameBody, Generation, Identity, MemberId, MemberName, Output, PartCounters, Participant, SealedCounters, Seq,
-};
+use stillframe_protocol::{Epoch, Frame, FrameBody, Generation, MemberId, MemberName, Output, Participant};
 
 use super::{
+    books::Books,
     channel::{Incoming, Outgoing, window_takes},
     outbox::Outbox,
     recordings::Recordings,
@@ -234,25 +230,12 @@ impl Live {
                     self.stirred.insert(to);
                 }
                 Output::Capture { first, last } => self.capture(first, last, app),
-                Output::Record { epochs, from, seq, payload } => self.record(&epochs, from, seq, payload),
+                Output::Record { epochs, from, seq, payload } => self.books().record(&epochs, from, seq, payload),
                 // Only with sender-logged or aligned channels, which the agent doesn't ask for.
                 Output::Log { .. } | Output::Resume { .. } => {}
-                Output::Sealed { epoch, counters } => self.sealed(epoch, &counters),
-                Output::Violated { from, epochs, expected, found } => {
-                    let detail = |channel: &Channel| {
-                        format!("{} -> {}: expected message {expected}, found {found}", channel.from, channel.to)
-                    };
-                    self.fail(from, &epochs, AbortReason::FifoViolation, detail);
-                }
-                Output::Replaced { from, incarnation, epochs } => {
-                    let detail = |channel: &Channel| {
-                        format!(
-                            "{} was replaced by incarnation {incarnation} before {} -> {} was closed",
-                            channel.from, channel.from, channel.to
-                        )
-                    };
-                    self.fail(from, &epochs, AbortReason::MemberFailed, detail);
-                }
+                Output::Sealed { epoch, counters } => self.books().sealed(epoch, &counters),
+                Output::Violated { from, epochs, expected, found } => self.books().violated(from, &epochs, expected, found),
+                Output::Replaced { from, incarnation, epochs } => self.books().replaced(from, incarnation, &epochs),
                 Output::NewerGeneration { generation } => self.newer = self.newer.max(Some(generation)),
             }
         }
@@ -327,36 +310,8 @@ impl Live {
         self.recordings.captured(first.0..=last.0, capture, kept);
     }
 
-    fn channel_from(&self, from: MemberId) -> Option<Channel> {
-        Some(Channel { from: self.directory.name(from)?.clone(), to: self.directory.me().clone() })
-    }
-
-    fn record(&mut self, epochs: &[Epoch], from: MemberId, seq: Seq, payload: Bytes) {
-        let Some(channel) = self.channel_from(from) else {
-            return self.fail(from, epochs, AbortReason::MemberFailed, |_| "a message came from an unknown member".to_owned());
-        };
-        let record = ChannelRecord::Recorded { from: channel.from.clone(), seq, payload };
-        for epoch in epochs {
-            if self.recordings.record(*epoch, &record, &channel).is_err() {
-                self.participant.abort(*epoch);
-            }
-        }
-    }
-
-    fn sealed(&mut self, epoch: Epoch, counters: &SealedCounters) {
-        let Identity { incarnation, generation, .. } = self.participant.identity();
-        let name_of = |id| self.directory.name(id).cloned();
-        let counters = PartCounters::from_sealed(self.directory.me().clone(), incarnation, generation, counters, name_of);
-        self.recordings.sealed(epoch, counters);
-    }
-
-    fn fail(&mut self, from: MemberId, epochs: &[Epoch], reason: AbortReason, detail: impl Fn(&Channel) -> String) {
-        let channel = self.channel_from(from);
-        for epoch in epochs {
-            self.participant.abort(*epoch);
-            let detail = channel.as_ref().map_or_else(|| reason.to_string(), &detail);
-            self.recordings.fail(*epoch, reason, detail, channel.clone());
-        }
+    pub(super) fn books(&mut self) -> Books<'_> {
+        Books { participant: &mut self.participant, recordings: &mut self.recordings, directory: &self.directory }
     }
 
     /// Acknowledges what came in, if that was put off long enough.
@@ -416,7 +371,7 @@ impl Live {
             .all(|(peer, channel)| channel.outbox.is_empty() && self.participant.unacknowledged(*peer).messages == 0)
     }
 
-    pub(super) fn missing(participant: &Participant, directory: &Directory, epoch: Epoch, since_ms: u64) -> Vec<MissingChannel> {
+    pub(crate) fn missing(participant: &Participant, directory: &Directory, epoch: Epoch, since_ms: u64) -> Vec<MissingChannel> {
         let missing = participant.missing(epoch).into_iter();
         missing
             .filter_map(|missing| {

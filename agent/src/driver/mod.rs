@@ -11,32 +11,36 @@
 //! | starting fresh, or from a part | [`resume`] |
 //! | connections | [`wiring`], [`channel`] |
 //! | messages that wait, timers | [`outbox`], [`timers`] |
-//! | open snapshots, and how they ended | [`recordings`], [`outcomes`] |
+//! | open snapshots, and what the participant and the coordinator say of them | [`recordings`], [`books`] |
+//! | how snapshots ended | [`outcomes`] |
+//! | a restore that is being prepared | [`preparation`] |
 //! | ending well, and what others see meanwhile | [`farewell`], [`published`] |
 
 mod assignment;
-mod channel;
+pub(crate) mod books;
+pub(crate) mod channel;
 mod farewell;
 mod live;
-mod outbox;
-mod outcomes;
+pub(crate) mod outbox;
+pub(crate) mod outcomes;
 mod parts;
+pub(crate) mod preparation;
 mod published;
-mod recordings;
+pub(crate) mod recordings;
 mod resume;
 mod timers;
 mod wiring;
 
 use std::{sync::Arc, time::Instant};
 
-use stillframe_protocol::{Frame, Generation, MemberId, RestoreId, SnapshotId};
+use stillframe_protocol::{Frame, Generation, MemberId, SnapshotId};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use live::Live;
 pub(crate) use parts::{OutwardParts, Parts, WiringParts};
 
-use assignment::Preparation;
 use outcomes::Outcomes;
+use preparation::{Loaded, Preparations};
 use published::STATUS_EVERY;
 use recordings::Outward;
 use wiring::Wiring;
@@ -49,7 +53,6 @@ use crate::{
     directory::Directory,
     error::AgentError,
     link::{ConnectionId, Input},
-    prepare::{LoadError, LoadedPart},
     spool::SpoolBudget,
     status::{Phase, Status},
 };
@@ -93,7 +96,7 @@ enum Next {
 /// What work outside of the driver gave.
 pub(crate) enum Work {
     /// A part was loaded, or not.
-    Loaded { generation: Generation, restore: RestoreId, attempt: u32, result: Result<Box<LoadedPart>, LoadError> },
+    Loaded(Loaded),
 }
 
 /// Frames that are being processed.
@@ -122,7 +125,7 @@ pub(crate) struct Driver {
     peers_revision: u64,
     live: Option<Live>,
     hold: Option<Hold>,
-    preparation: Option<Preparation>,
+    preparations: Preparations,
     backlog: Option<Backlog>,
     /// The report that the member runs in its generation.
     running_report: Option<channel::AbortOnDrop>,
@@ -167,7 +170,7 @@ impl Driver {
             peers_revision: 0,
             live: None,
             hold: Some(Hold::Waiting),
-            preparation: None,
+            preparations: Preparations::default(),
             backlog: None,
             running_report: None,
             outcomes: Outcomes::default(),

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use stillframe_protocol::Unacknowledged;
+
+use crate::config::Limits;
 
 /// A bounded queue of messages to one member.
 #[derive(Debug, Default)]
@@ -27,6 +30,16 @@ impl Outbox {
     /// Whether one more message fits.
     pub(crate) fn has_room(&self, max_messages: usize, max_bytes: u64, message: &Bytes) -> bool {
         self.is_empty() || (self.len() < max_messages && self.bytes + message.len() as u64 <= max_bytes)
+    }
+
+    /// Whether so much is under way or waiting that the application should stop.
+    pub(crate) fn is_full(&self, limits: &Limits, sent: Unacknowledged) -> bool {
+        sent.messages + self.len() as u64 >= limits.window_messages || sent.bytes + self.bytes >= limits.window_bytes
+    }
+
+    /// Whether so little is left that the application may go on.
+    pub(crate) fn is_ready(&self, limits: &Limits, sent: Unacknowledged) -> bool {
+        sent.messages + self.len() as u64 <= limits.window_messages / 2 && sent.bytes + self.bytes <= limits.window_bytes / 2
     }
 
     pub(crate) fn push(&mut self, message: Bytes) {

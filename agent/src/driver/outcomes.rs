@@ -8,19 +8,19 @@ use stillframe_protocol::{Epoch, SnapshotId};
 
 /// Committed snapshots that the application hasn't been told of.
 #[derive(Debug, Default)]
-pub(super) struct Outcomes {
+pub(crate) struct Outcomes {
     waiting: BTreeMap<Epoch, SnapshotId>,
 }
 
 impl Outcomes {
     /// Takes outcomes that weren't seen before.
-    pub(super) fn take(&mut self, outcomes: Vec<Outcome>) {
+    pub(crate) fn take(&mut self, outcomes: Vec<Outcome>) {
         self.waiting.extend(outcomes.into_iter().filter(|it| it.committed).map(|it| (it.epoch, it.snapshot)));
     }
 
     /// Those to be told now, in order. What isn't after `started_at` is of an earlier history, or was captured without this member; `open` is the oldest
     /// epoch with this member in it that is still under way.
-    pub(super) fn ready(&mut self, started_at: Epoch, open: Option<Epoch>) -> impl Iterator<Item = (Epoch, SnapshotId)> + use<> {
+    pub(crate) fn ready(&mut self, started_at: Epoch, open: Option<Epoch>) -> impl Iterator<Item = (Epoch, SnapshotId)> + use<> {
         let later = open.map(|open| self.waiting.split_off(&open)).unwrap_or_default();
         let ready = std::mem::replace(&mut self.waiting, later);
         ready.into_iter().filter(move |(epoch, _)| *epoch > started_at)

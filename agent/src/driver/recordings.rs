@@ -28,17 +28,17 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What brings parts and reports out of the driver.
 #[derive(Debug, Clone)]
-pub(super) struct Outward {
-    pub(super) reporter: Reporter,
-    pub(super) door: Arc<ArchiveDoor>,
-    pub(super) runtime: tokio::runtime::Handle,
-    pub(super) parts_reported: Arc<AtomicU64>,
-    pub(super) last_state_bytes: Arc<AtomicU64>,
+pub(crate) struct Outward {
+    pub(crate) reporter: Reporter,
+    pub(crate) door: Arc<ArchiveDoor>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) parts_reported: Arc<AtomicU64>,
+    pub(crate) last_state_bytes: Arc<AtomicU64>,
 }
 
 impl Outward {
     /// Reports until it is taken, whatever becomes of the driver's interest in it.
-    pub(super) fn report(&self, event: ReportEvent) -> AbortOnDrop {
+    pub(crate) fn report(&self, event: ReportEvent) -> AbortOnDrop {
         let reporter = self.reporter.clone();
         let report = async move {
             reporter.report(event, None).await;
@@ -102,19 +102,19 @@ impl Recording {
 
 /// Every snapshot that is open here, by epoch.
 #[derive(Debug)]
-pub(super) struct Recordings {
+pub(crate) struct Recordings {
     open: BTreeMap<Epoch, Recording>,
     budget: Arc<SpoolBudget>,
     outward: Outward,
 }
 
 impl Recordings {
-    pub(super) fn new(budget: Arc<SpoolBudget>, outward: Outward) -> Self {
+    pub(crate) fn new(budget: Arc<SpoolBudget>, outward: Outward) -> Self {
         Self { open: BTreeMap::new(), budget, outward }
     }
 
     /// The application was captured for these epochs.
-    pub(super) fn captured(&mut self, epochs: std::ops::RangeInclusive<u64>, capture: Capture, kept: Vec<ChannelRecord>) {
+    pub(crate) fn captured(&mut self, epochs: std::ops::RangeInclusive<u64>, capture: Capture, kept: Vec<ChannelRecord>) {
         let captured = Arc::new(Captured::new(capture, kept, Arc::clone(&self.outward.last_state_bytes)));
         for epoch in epochs.map(Epoch) {
             let stage = Stage::Recording { captured: Arc::clone(&captured), spool: Spool::new(&self.budget) };
@@ -123,7 +123,7 @@ impl Recordings {
     }
 
     /// Keeps a message. An error means that the epoch has failed: abort it in the participant.
-    pub(super) fn record(&mut self, epoch: Epoch, record: &ChannelRecord, channel: &Channel) -> Result<(), ()> {
+    pub(crate) fn record(&mut self, epoch: Epoch, record: &ChannelRecord, channel: &Channel) -> Result<(), ()> {
         let Some(Recording { stage: Stage::Recording { spool, .. }, .. }) = self.open.get_mut(&epoch) else { return Ok(()) };
         match spool.push(record) {
             Ok(()) => Ok(()),
@@ -139,7 +139,7 @@ impl Recordings {
     }
 
     /// All channels are closed. `counters` is nothing when they name a member that isn't known.
-    pub(super) fn sealed(&mut self, epoch: Epoch, counters: Option<PartCounters>) {
+    pub(crate) fn sealed(&mut self, epoch: Epoch, counters: Option<PartCounters>) {
         let Some(recording) = self.open.get_mut(&epoch) else { return };
         let placeholder = Stage::Failed { reason: AbortReason::MemberFailed, detail: String::new(), channel: None };
         recording.stage = match (std::mem::replace(&mut recording.stage, placeholder), counters) {
@@ -158,7 +158,7 @@ impl Recordings {
     }
 
     /// This member can't complete the epoch.
-    pub(super) fn fail(&mut self, epoch: Epoch, reason: AbortReason, detail: String, channel: Option<Channel>) {
+    pub(crate) fn fail(&mut self, epoch: Epoch, reason: AbortReason, detail: String, channel: Option<Channel>) {
         let stage = Stage::Failed { reason, detail, channel };
         match self.open.get_mut(&epoch) {
             Some(recording) => recording.stage = stage,
@@ -170,12 +170,12 @@ impl Recordings {
     }
 
     /// Whether something is known of the epoch.
-    pub(super) fn knows(&self, epoch: Epoch) -> bool {
+    pub(crate) fn knows(&self, epoch: Epoch) -> bool {
         self.open.contains_key(&epoch)
     }
 
     /// The coordinator names the snapshot of an epoch, or says again until when it may take: that may have been changed.
-    pub(super) fn name(&mut self, open: &OpenSnapshot, received_at: Instant) {
+    pub(crate) fn name(&mut self, open: &OpenSnapshot, received_at: Instant) {
         let Some(recording) = self.open.get_mut(&open.epoch) else { return };
         let deadline = received_at + Duration::from_millis(open.deadline_in_ms);
         match &recording.named {
@@ -189,7 +189,7 @@ impl Recordings {
     }
 
     /// Drops every epoch up to `through` that isn't in `listed`, and gives their numbers.
-    pub(super) fn drop_ended(&mut self, through: Epoch, listed: impl Fn(Epoch) -> bool) -> Vec<Epoch> {
+    pub(crate) fn drop_ended(&mut self, through: Epoch, listed: impl Fn(Epoch) -> bool) -> Vec<Epoch> {
         let ended: Vec<Epoch> = self.open.range(..=through).map(|(epoch, _)| *epoch).filter(|epoch| !listed(*epoch)).collect();
         for epoch in &ended {
             self.open.remove(epoch);
@@ -220,12 +220,12 @@ impl Recordings {
     }
 
     /// When the next progress report is due.
-    pub(super) fn next_progress(&self) -> Option<Instant> {
+    pub(crate) fn next_progress(&self) -> Option<Instant> {
         self.open.values().filter(|recording| recording.stage.takes_time()).map(|recording| recording.progress_at).min()
     }
 
     /// Reports on what takes long.
-    pub(super) fn report_progress(
+    pub(crate) fn report_progress(
         &mut self,
         now: Instant,
         missing: impl Fn(Epoch, u64) -> Vec<stillframe_api::agent::MissingChannel>,

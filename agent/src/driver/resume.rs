@@ -47,7 +47,7 @@ impl Driver {
     /// Starts from the application's initial state.
     pub(super) fn start_fresh(&mut self, generation: Generation, epoch: Epoch) {
         tracing::info!(%generation, %epoch, "running from the initial state");
-        self.preparation = None;
+        self.preparations.clear();
         let mut live = self.begin(Participant::new(self.identity(generation), epoch), epoch);
         self.app.on_start(&mut Context::new(&mut live));
         self.begun(live);

@@ -11,3 +11,4 @@ mod plane;
 mod proxy;
 mod restores;
 mod snapshots;
+mod wrapped;

@@ -39,7 +39,7 @@ use crate::{
 };
 
 pub use error::{ReceiveError, SendError};
-pub use output::{Missing, Output, SealedCounters, Unacknowledged};
+pub use output::{Awaited, Missing, Output, SealedCounters, Unacknowledged};
 #[doc(hidden)]
 pub use rules::BrokenRule;
 
@@ -187,6 +187,12 @@ impl Participant {
     /// The next thing to do. Drain it after every call, and carry out what it gives strictly in order.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Whether [`Participant::poll`] has nothing to give.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outputs.is_empty()
     }
 
     fn transmit(&mut self, to: MemberId, to_incarnation: Incarnation, epoch: Epoch, markers: Vec<Marker>, body: FrameBody) {

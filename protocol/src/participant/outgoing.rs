@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     frame::{MAX_MARKERS, Marker},
     ids::{Epoch, Incarnation, Seq},
-    participant::{ChannelOrdering, Unacknowledged},
+    participant::{Awaited, ChannelOrdering, Unacknowledged},
     ranges::SeqRanges,
 };
 
@@ -72,6 +72,12 @@ impl Outgoing {
 
     pub(super) fn unacknowledged(&self) -> Unacknowledged {
         self.unacknowledged
+    }
+
+    /// What the receiver hasn't acknowledged for longest. (The oldest retained message is never a gap: those in front are dropped.)
+    pub(super) fn awaited(&self) -> Awaited {
+        let message = (!self.retained.is_empty()).then(|| Seq(self.sent + 1 - self.retained.len() as u64));
+        Awaited { message, marker: self.markers.front().map(|marker| marker.epoch) }
     }
 
     /// The markers that the receiver may not know yet.
@@ -152,11 +158,12 @@ impl Outgoing {
         self.unacknowledged.messages < before
     }
 
-    /// All that isn't acknowledged, in its order: a marker `(e, S)` behind message S and ahead of the next. On an unordered channel the markers ride on
-    /// the messages, and stand alone only if there are none.
-    pub(super) fn again(&self) -> Vec<Again> {
+    /// All messages up to `through` that aren't acknowledged, and the markers, in their order: a marker `(e, S)` behind message S and ahead of the next.
+    /// On an unordered channel the markers ride on the messages, and stand alone only if there are none.
+    pub(super) fn again(&self, through: Seq) -> Vec<Again> {
         let first = self.sent + 1 - self.retained.len() as u64;
-        let messages = self.retained.iter().enumerate().filter_map(|(n, slot)| Some((first + n as u64, slot.clone()?)));
+        let messages = self.retained.iter().enumerate().map(|(n, slot)| (first + n as u64, slot));
+        let messages = messages.take_while(|(seq, _)| *seq <= through.0).filter_map(|(seq, slot)| Some((seq, slot.clone()?)));
         let mut all = Vec::with_capacity(self.retained.len() + 1);
         let mut markers = self.markers.iter().copied().peekable();
         match self.ordering {

@@ -148,3 +148,20 @@ pub struct Unacknowledged {
     /// Bytes of their payloads.
     pub bytes: u64,
 }
+
+/// What the receiver of a channel hasn't acknowledged for longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Awaited {
+    /// The oldest such message.
+    pub message: Option<Seq>,
+    /// The epoch of the oldest such marker.
+    pub marker: Option<Epoch>,
+}
+
+impl Awaited {
+    /// Whether everything is acknowledged.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.message.is_none() && self.marker.is_none()
+    }
+}

@@ -195,7 +195,7 @@ impl Participant {
             && channel.link == Link::Opening
         {
             channel.link = Link::Open;
-            self.transmit_again(to);
+            self.transmit_again(to, Seq(u64::MAX));
             self.outputs.push_back(Output::Opened { to });
         }
     }

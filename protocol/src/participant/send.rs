@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    ChannelOrdering, Participant, SendError, Unacknowledged,
+    Awaited, ChannelOrdering, Participant, SendError, Unacknowledged,
     outgoing::{Again, Link, Outgoing},
     rules::BrokenRule,
 };
@@ -93,12 +93,23 @@ impl Participant {
         self.outgoing.get(&to).map(Outgoing::unacknowledged).unwrap_or_default()
     }
 
+    /// What this peer hasn't acknowledged for longest: what a timer of retransmissions goes by.
+    #[must_use]
+    pub fn awaited(&self, to: MemberId) -> Awaited {
+        self.outgoing.get(&to).map(Outgoing::awaited).unwrap_or_default()
+    }
+
     /// For channels that lose frames: transmits again all that isn't acknowledged, the open of a handshake and the markers too. Each message keeps the epoch
     /// of its first transmission. Does nothing on a fifo channel, which loses nothing but its connection, and on one whose transport is gone.
     pub fn retransmit(&mut self, to: MemberId) {
+        self.retransmit_through(to, Seq(u64::MAX));
+    }
+
+    /// As [`retransmit`](Self::retransmit), but only messages up to this one: those sent later may still be acknowledged.
+    pub fn retransmit_through(&mut self, to: MemberId, through: Seq) {
         let Some(channel) = self.outgoing.get(&to) else { return };
         match (channel.ordering, channel.link) {
-            (ChannelOrdering::Unordered, Link::Open) => self.transmit_again(to),
+            (ChannelOrdering::Unordered, Link::Open) => self.transmit_again(to, through),
             (ChannelOrdering::Unordered, Link::Opening) => {
                 let (incarnation, ordering) = (channel.peer_incarnation, channel.ordering);
                 self.transmit(to, incarnation, self.epoch, Vec::new(), FrameBody::Open { ordering });
@@ -107,13 +118,13 @@ impl Participant {
         }
     }
 
-    /// Transmits all that isn't acknowledged, in its order.
-    pub(super) fn transmit_again(&mut self, to: MemberId) {
+    /// Transmits all up to `through` that isn't acknowledged, in its order.
+    pub(super) fn transmit_again(&mut self, to: MemberId, through: Seq) {
         let Some(channel) = self.outgoing.get_mut(&to) else { return };
         let incarnation = channel.peer_incarnation;
         let silent = self.rules.breaks(BrokenRule::MarkersNotRepeated);
         let with_data = if silent { Vec::new() } else { channel.markers_with_data() };
-        let again = channel.again();
+        let again = channel.again(through);
         channel.markers_held_back = false;
         for one in again {
             match one {
