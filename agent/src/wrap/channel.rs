@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stillframe_protocol::{ChannelOrdering, Epoch, Incarnation, MemberId, Participant, Seq};
+use stillframe_protocol::{Awaited, ChannelOrdering, Epoch, Incarnation, MemberId, Participant, Seq};
 
 use super::Carrier;
 use crate::driver::outbox::Outbox;
@@ -33,6 +33,8 @@ struct Retry {
     wait: Duration,
     through: Seq,
     markers_through: Epoch,
+    /// What was awaited when things were last repeated: as long as that gets through, the waits don't become longer.
+    repeated: Awaited,
 }
 
 /// How long to wait at first.
@@ -42,7 +44,13 @@ fn first_wait(carrier: Carrier) -> Duration {
 
 impl Channel {
     pub(super) fn new(carrier: Carrier) -> Self {
-        let retry = Retry { at: None, wait: first_wait(carrier), through: Seq(0), markers_through: Epoch(0) };
+        let retry = Retry {
+            at: None,
+            wait: first_wait(carrier),
+            through: Seq(0),
+            markers_through: Epoch(0),
+            repeated: Awaited::default(),
+        };
         Self { outbox: Outbox::default(), full: false, opened_to: None, sent: Seq(0), retry }
     }
 
@@ -99,8 +107,10 @@ impl Channel {
         }
         let old = awaited.message.is_some_and(|seq| seq <= self.retry.through)
             || awaited.marker.is_some_and(|epoch| epoch <= self.retry.markers_through);
-        self.retry.wait = if old { (self.retry.wait * 2).min(MAX_WAIT) } else { first_wait(carrier) };
+        let in_vain = old && awaited == self.retry.repeated;
+        self.retry.wait = if in_vain { (self.retry.wait * 2).min(MAX_WAIT) } else { first_wait(carrier) };
         if old {
+            self.retry.repeated = awaited;
             match carrier.ordering() {
                 ChannelOrdering::Unordered => participant.retransmit_through(peer, self.retry.through),
                 // A gap can't be filled: the answer to an open says what is missing, and all from there on is sent again.

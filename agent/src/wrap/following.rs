@@ -52,6 +52,8 @@ impl Member {
     }
 
     fn read_news(&mut self) {
+        let span = self.background.span.clone();
+        let _in_span = span.enter();
         let Mail { target, outcomes, end } = self.mailbox.take();
         match end {
             None => {}
@@ -82,7 +84,7 @@ impl Member {
         }
         match &target.assignment.desired {
             Desired::Wait { why } => {
-                tracing::debug!(parent: &self.background.span, why, "waiting");
+                tracing::debug!(why, "waiting");
                 self.hold = Some(Hold::Waiting);
             }
             Desired::Leave { why } => {
@@ -129,7 +131,7 @@ impl Member {
         let Some(identity) = self.identity(generation) else { return Ok(false) };
         match (restore, current) {
             (None, None) => {
-                tracing::info!(parent: &self.background.span, %generation, %epoch, "running from the initial state");
+                tracing::info!(%generation, %epoch, "running from the initial state");
                 self.preparations.clear();
                 self.begin(Participant::new(identity, epoch), epoch);
                 self.notices.push_back(Action::Start);
@@ -139,7 +141,7 @@ impl Member {
                 let Some(part) = self.preparations.take(restore, generation) else {
                     // Past the commit point without this process's part: as after any crash, the coordinator starts another restore.
                     tracing::warn!(
-                        parent: &self.background.span, %generation, %restore,
+                        %generation, %restore,
                         "this process has no prepared part to start from; waiting for another restore"
                     );
                     self.hold = Some(Hold::Waiting);
@@ -191,7 +193,7 @@ impl Member {
         }
         self.replay = replay;
         self.notices.push_back(Action::Restore(StateReader::new(state)));
-        tracing::info!(parent: &self.background.span, %generation, %epoch, bytes, "running from a snapshot");
+        tracing::info!(%generation, %epoch, bytes, "running from a snapshot");
         Ok(())
     }
 }

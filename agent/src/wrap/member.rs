@@ -512,7 +512,10 @@ impl Member {
                 Output::Record { epochs, from, seq, payload } => {
                     running.books(&self.directory).record(&epochs, from, seq, payload);
                 }
-                Output::Sealed { epoch, counters } => running.books(&self.directory).sealed(epoch, &counters),
+                Output::Sealed { epoch, counters } => {
+                    let _in_span = self.background.span.enter();
+                    running.books(&self.directory).sealed(epoch, &counters);
+                }
                 Output::Violated { from, epochs, expected, found } => {
                     running.books(&self.directory).violated(from, &epochs, expected, found);
                 }
