@@ -5,6 +5,7 @@
 //! | trigger-to-committed beside the floor | [`floor`] |
 //! | throughput with and without snapshots | [`overhead`] |
 //! | 10, 100 and 1,000 members | [`scale`] |
+//! | what wrapping a message costs | [`wrap`] |
 //! | Postgres, coordinator, archive and member processes | [`stage`] |
 //! | what a member does | [`member`] |
 //! | percentiles | [`figures`] |
@@ -15,6 +16,7 @@ mod member;
 mod overhead;
 mod scale;
 mod stage;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ enum Command {
     Overhead(overhead::OverheadArgs),
     /// Trigger-to-committed and the idle cost of a replica with 10, 100 and 1,000 registered members, light stand-ins for agents.
     Scale(scale::ScaleArgs),
+    /// Nanoseconds for a wrap and an unwrap of a 100-byte message on one core, and over TCP beside bare framing.
+    Wrap(wrap::WrapArgs),
     /// A coordinator in a process of its own; the workloads start it.
     #[command(hide = true)]
     Coordinator(scale::CoordinatorArgs),
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter).init();
     let done = match cli.command {
         Command::Member(args) => member::run(args).map_err(anyhow::Error::from),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Floor(args) => runtime().and_then(|runtime| runtime.block_on(floor::run(args))),
         Command::Scale(args) => runtime().and_then(|runtime| runtime.block_on(scale::run(args))),
         Command::Coordinator(args) => runtime().and_then(|runtime| runtime.block_on(scale::serve(args))),
