@@ -297,7 +297,7 @@ impl Member {
         running.next_deadline().into_iter().chain([member.lease.until()]).min()
     }
 
-    /// Does what is due: call it when [`next_timeout`](Self::next_timeout) has passed, when [`news`](Self::news) rings, and after [`wrap`](Self::wrap) has kept a message.
+    /// Does what is due at this time: call it when [`next_timeout`](Self::next_timeout) has passed, when [`news`](Self::news) rings, and after [`wrap`](Self::wrap) has kept a message.
     pub fn on_timeout(&mut self, now: Instant) -> Actions<'_> {
         self.now = self.now.max(now);
         Actions { member: self }
@@ -396,7 +396,7 @@ impl Member {
     }
 
     pub(super) fn check_lease(&mut self) {
-        if self.hold.is_none() && self.enlisted.as_ref().is_some_and(|member| Instant::now() >= member.lease.until()) {
+        if self.hold.is_none() && self.enlisted.as_ref().is_some_and(|member| self.now >= member.lease.until()) {
             tracing::warn!(parent: &self.background.span, "the lease ran out: holding still until the coordinator is heard again");
             self.hold = Some(Hold::LeaseExpired);
         }

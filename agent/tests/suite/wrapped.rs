@@ -299,8 +299,8 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(carrier: Carrier, limits: Limits) -> Self {
-        let plane = Plane::new(LEASE).await;
+    async fn new(carrier: Carrier, limits: Limits, lease: Duration) -> Self {
+        let plane = Plane::new(lease).await;
         let (a, b) = (member(&plane, "a", carrier, limits.clone()), member(&plane, "b", carrier, limits));
         plane.registered(2).await;
         plane.run_all(1);
@@ -342,7 +342,11 @@ impl Pair {
 
     /// A pair whose channel a -> b is open.
     async fn opened(carrier: Carrier, limits: Limits) -> Self {
-        let mut pair = Self::new(carrier, limits).await;
+        Self::opened_for(carrier, limits, LEASE).await
+    }
+
+    async fn opened_for(carrier: Carrier, limits: Limits, lease: Duration) -> Self {
+        let mut pair = Self::new(carrier, limits, lease).await;
         assert_eq!(pair.a.wrap(&name("b"), "first").unwrap().envelope, None, "the channel isn't open yet");
         pair.until("the first message", |pair| pair.b.status().delivered == 1).await;
         pair
@@ -498,4 +502,40 @@ async fn a_message_wrapped_before_a_pending_capture_is_answered_belongs_to_the_c
     let (committed, _) = tokio::join!(plane.commit(1, snapshot, epoch, &["a", "b"]), carry);
     let records = plane.channels_of(&committed.parts[&name("a")]).await;
     assert_eq!(records, [ChannelRecord::Unsent { to: name("b"), payload: "between".into() }]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_member_holds_still_frames_and_messages_wait_within_their_bounds_and_nothing_is_lost() {
+    let limits = Limits { outbox_messages: 2, ..Limits::default() };
+    let mut pair = Pair::opened_for(TCP_LIKE, limits, Duration::from_millis(500)).await;
+    let frames: Vec<Bytes> =
+        (0..3).map(|n| pair.a.wrap(&name("b"), format!("{n}")).unwrap().envelope.unwrap().into_bytes()).collect();
+    pair.plane.set_away(true);
+    let expired = |pair: &Pair| [&pair.a, &pair.b].iter().all(|member| member.status().phase == Phase::LeaseExpired);
+    pair.until("both leases run out", expired).await;
+    for frame in &frames[..2] {
+        drain(pair.b.unwrap(frame.clone()).unwrap(), &mut Vec::new(), &mut Vec::new());
+    }
+    match pair.b.unwrap(frames[2].clone()) {
+        Err(UnwrapError::Holding { frames: 2, frame, .. }) => assert_eq!(frame, frames[2], "it is handed back as it came"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pair.b.status().delivered, 1, "nothing is delivered");
+    assert_eq!(pair.a.wrap(&name("b"), "late").unwrap().envelope, None, "nothing is sent");
+    pair.plane.set_away(false);
+    let running = |pair: &Pair| [&pair.a, &pair.b].iter().all(|member| member.status().phase == Phase::Running);
+    while !running(&pair) {
+        // Each alone, so that nothing overtakes the frame that was handed back.
+        drain(pair.b.on_timeout(Instant::now()), &mut Vec::new(), &mut Vec::new());
+        let mut early = Vec::new();
+        if pair.b.status().phase == Phase::Running {
+            drain(pair.a.on_timeout(Instant::now()), &mut early, &mut Vec::new());
+            let mut delivered = Vec::new();
+            drain(pair.b.unwrap(frames[2].clone()).unwrap(), &mut Vec::new(), &mut delivered);
+            pair.carry(Vec::new(), early, &mut delivered);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    pair.until("all of them", |pair| pair.b.status().delivered == 5).await;
 }
