@@ -24,7 +24,7 @@ pub use frame::{Frame, FrameBody, FrameError, Marker};
 pub use ids::{Epoch, Generation, HoldId, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
 pub use name::{ClusterName, MemberName, NameError};
 pub use participant::{
-    Awaited, ChannelCounters, ChannelOrdering, ChannelState, Identity, Missing, Output, Participant, ReceiveError, SealedCounters,
-    SendError, Unacknowledged,
+    Awaited, ChannelCounters, ChannelOrdering, ChannelState, Identity, Missing, Output, Participant, ReceiveError,
+    SealedCounters, SendError, Unacknowledged,
 };
 pub use ranges::SeqRanges;

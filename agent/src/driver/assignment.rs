@@ -1,6 +1,6 @@
 //! Comparing what is with what the coordinator wants, and acting on the difference. Seeing the same assignment again changes nothing.
 
-use stillframe_api::agent::{Assignment, Desired, PrepareRestore};
+use stillframe_api::agent::{Assignment, Desired, OpenSnapshot, PrepareRestore};
 use stillframe_protocol::{Epoch, Generation, RestoreId};
 
 use super::{Driver, Hold, Live, Next, Work};

@@ -1,10 +1,10 @@
 //! What the application has to do, in order.
 
 use bytes::Bytes;
-use stillframe_protocol::{Epoch, Generation, MemberName, SnapshotId};
+use stillframe_protocol::{Epoch, Generation, MemberName};
 
 use super::{Envelope, Member, WrapError, Wrapped};
-use crate::{AgentError, Capture, StateReader};
+use crate::{AgentError, Capture, Committed, Cut, StateReader};
 
 /// One thing to do. Actions are carried out in the order in which they come, each before the next one is asked for.
 #[derive(Debug)]
@@ -38,8 +38,9 @@ pub enum Action {
     },
     /// The list of members, or the address of one, has changed ([`Member::peers`], [`Member::address`]).
     Peers,
-    /// This snapshot is committed: effects to the outside that it covers may be released. Once for each, in order.
-    Committed(SnapshotId),
+    /// A snapshot is committed: effects to the outside that it covers may be released. Once for each, in the order of epochs; and right after [`Action::Restore`], for
+    /// what the restored state had done.
+    Committed(Committed),
     /// The member has to end; nothing comes after it. [`AgentError`] says what to do.
     Ended(AgentError),
 }
@@ -52,6 +53,14 @@ pub struct CaptureRequest {
     pub(super) generation: Generation,
     pub(super) first: Epoch,
     pub(super) last: Epoch,
+}
+
+impl CaptureRequest {
+    /// Which cut it is for: what [`Committed`] will name.
+    #[must_use]
+    pub fn cut(&self) -> Cut {
+        Cut { first: self.first, last: self.last, generation: self.generation }
+    }
 }
 
 /// The actions that are due. Take them out with [`next_action`](Self::next_action) until there is none. What is left when this is dropped isn't lost: it comes

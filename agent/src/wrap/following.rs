@@ -1,11 +1,11 @@
 //! One step after another of what is due once every action was carried out; and acting on what the coordinator wants.
 
-use stillframe_api::agent::{Desired, PrepareRestore, ReportEvent};
+use stillframe_api::agent::{Desired, OpenSnapshot, PrepareRestore, ReportEvent};
 use stillframe_protocol::{ChannelCounters, Epoch, Generation, MemberId, MemberName, Participant, RestoreId};
 
 use super::{Action, Member, member::Hold, replay::Replay};
 use crate::{
-    AgentError, RestoreError, StateReader,
+    AgentError, Committed, Covers, RestoreError, StateReader,
     control::mailbox::{End, Mail, Target},
     prepare::LoadedPart,
 };
@@ -69,7 +69,7 @@ impl Member {
         while let (Ok(loaded), Some(member)) = (self.work.try_recv(), &self.enlisted) {
             self.preparations.loaded(loaded, &member.outward);
         }
-        self.outcomes.extend(outcomes);
+        self.outcomes.take(outcomes);
         if let Some(target) = target
             && let Err(error) = self.apply(target)
         {
@@ -110,11 +110,12 @@ impl Member {
             running.peers_changed();
             self.notices.push_back(Action::Peers);
         }
-        for outcome in std::mem::take(&mut self.outcomes) {
-            if outcome.committed && outcome.epoch > running.started_at {
-                self.last_committed = Some(outcome.snapshot);
-                self.notices.push_back(Action::Committed(outcome.snapshot));
-            }
+        let generation = running.generation();
+        let mine = |open: &&OpenSnapshot| open.in_view && open.generation == generation;
+        let oldest = target.assignment.snapshots.iter().filter(mine).map(|open| open.epoch).min();
+        for (epoch, snapshot) in self.outcomes.ready(running.started_at, oldest) {
+            self.last_committed = Some(snapshot);
+            self.notices.push_back(Action::Committed(Committed { snapshot, covers: Covers::Cut(epoch) }));
         }
         running.books(&self.directory).begin(&target.assignment);
         self.unnamed = Some(target);
@@ -166,7 +167,7 @@ impl Member {
 
     /// Begins from a part: the state, then what was in flight; what waited to be sent goes out as the channels open.
     fn resume(&mut self, part: LoadedPart, generation: Generation, epoch: Epoch) -> Result<(), RestoreError> {
-        let LoadedPart { state, channels, renamed, sent, received, bytes } = part;
+        let LoadedPart { snapshot, state, channels, renamed, sent, received, bytes } = part;
         let Some(identity) = self.identity(generation) else { return Ok(()) };
         let directory = &self.directory;
         let id = |name: &MemberName| -> Result<MemberId, RestoreError> {
@@ -193,6 +194,8 @@ impl Member {
         }
         self.replay = replay;
         self.notices.push_back(Action::Restore(StateReader::new(state)));
+        // Before anything is delivered: the state is exactly what the snapshot covers.
+        self.notices.push_back(Action::Committed(Committed { snapshot, covers: Covers::Everything }));
         tracing::info!(%generation, %epoch, bytes, "running from a snapshot");
         Ok(())
     }

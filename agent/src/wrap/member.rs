@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use stillframe_api::agent::Outcome;
 use stillframe_protocol::{
     Epoch, Frame, FrameBody, Generation, Identity, MemberName, Output, Participant, ReceiveError, SnapshotId,
 };
@@ -30,7 +29,10 @@ use crate::{
         mailbox::{Mailbox, Target},
     },
     directory::Directory,
-    driver::preparation::{Loaded, Preparations},
+    driver::{
+        outcomes::Outcomes,
+        preparation::{Loaded, Preparations},
+    },
     spool::SpoolBudget,
 };
 
@@ -126,7 +128,7 @@ impl Setup {
             unnamed: None,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
-            outcomes: Vec::new(),
+            outcomes: Outcomes::default(),
             last_committed: None,
             now: Instant::now(),
             calls: 0,
@@ -191,8 +193,8 @@ pub struct Member {
     /// Frames that wait: the member holds still, or actions weren't taken out.
     inbox: VecDeque<(Frame, usize)>,
     inbox_bytes: u64,
-    /// Outcomes that wait until the member runs again.
-    pub(super) outcomes: Vec<Outcome>,
+    /// Outcomes that wait until the member runs again, or older snapshots have ended.
+    pub(super) outcomes: Outcomes,
     pub(super) last_committed: Option<SnapshotId>,
     /// The time of the last call that told or looked at it.
     pub(super) now: Instant,
@@ -512,6 +514,8 @@ impl Member {
                 Output::Record { epochs, from, seq, payload } => {
                     running.books(&self.directory).record(&epochs, from, seq, payload);
                 }
+                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
+                Output::Log { .. } | Output::Resume { .. } => {}
                 Output::Sealed { epoch, counters } => {
                     let _in_span = self.background.span.enter();
                     running.books(&self.directory).sealed(epoch, &counters);

@@ -225,7 +225,7 @@ impl Loop {
                     seen.delivered.fetch_add(1, Ordering::SeqCst);
                 }
                 Action::Send { to, envelope } => net.carry(&to, envelope.into_bytes()),
-                Action::Committed(snapshot) => seen.committed.lock().unwrap().push(snapshot),
+                Action::Committed(committed) => seen.committed.lock().unwrap().push(committed.snapshot),
                 Action::Ended(error) => {
                     // A process that was replaced; anything else is wrong.
                     if !error.to_string().contains("fenced") {
