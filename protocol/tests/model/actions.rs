@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stateright::{Model, Property};
-use stillframe_protocol::{ChannelOrdering, Epoch};
+use stillframe_protocol::{ChannelOrdering, ChannelState, Epoch};
 
 use super::{
     bounds::{Bounds, Seen},
@@ -234,7 +234,9 @@ impl Cluster {
             Action::Begin { member, epoch } => {
                 self.allocate(state, epoch);
                 self.with(state, member, |process| {
-                    process.told = process.told.max(epoch);
+                    if self.bounds.channel_state == ChannelState::Aligned {
+                        process.told = process.told.max(epoch);
+                    }
                     process.participant.begin(epoch);
                 })
             }

@@ -252,11 +252,11 @@ impl Named {
             Self::FifoBreaks => Bounds {
                 acknowledges: true,
                 disconnects: depth.of(1, 2),
-                messages: depth.of(1, 2),
+                messages: 2,
                 ..Bounds::new(
                     "fifo, connections break and come back",
                     2,
-                    depth.of(pair(Fifo), one(Fifo)),
+                    one(Fifo),
                     &[CommittedInFlight, CutByAcknowledgement, CutByHandshake],
                 )
             },
@@ -313,7 +313,7 @@ impl Named {
                 ..Bounds::new(
                     "unordered, concurrent epochs",
                     2,
-                    depth.of(pair(Unordered), one(Unordered)),
+                    one(Unordered),
                     &[TwoEpochsOpen, Leapt, SealedBeforeAnOlder, CommittedInFlight],
                 )
             },
@@ -344,7 +344,7 @@ impl Named {
                 restores: 1,
                 restore_replaces: true,
                 epochs: 2,
-                messages: 2,
+                messages: depth.of(2, 1),
                 ..Bounds::new(
                     "fifo, a restore with old frames under way",
                     2,
@@ -418,7 +418,7 @@ impl Named {
                 acknowledges: true,
                 restores: 1,
                 epochs: 2,
-                messages: 2,
+                messages: depth.of(1, 2),
                 ..Bounds::new(
                     "sender-logged, a restore",
                     2,

@@ -54,7 +54,7 @@ pub struct Member {
     pub aborted: BTreeSet<Epoch>,
     /// It saw a frame of a newer generation, and holds everything.
     pub holds: bool,
-    /// The newest epoch of which the coordinator told it.
+    /// The newest epoch of which the coordinator told it. Only of an aligned member, for all others have cut it then.
     pub told: Epoch,
     /// It went over to recording once, because an alignment took too long.
     pub unaligned: bool,
