@@ -459,13 +459,13 @@ impl Named {
             Self::AlignedBreaks => Bounds {
                 channel_state: ChannelState::Aligned,
                 acknowledges: depth.of(false, true),
-                disconnects: 1,
+                disconnects: depth.of(1, 2),
                 epochs: 2,
-                messages: depth.of(2, 1),
+                messages: 2,
                 ..Bounds::new(
                     "aligned, connections break",
-                    depth.of(2, 3),
-                    depth.of(one(Fifo), into_one(Fifo)),
+                    2,
+                    one(Fifo),
                     &[Committed, Leapt],
                 )
             },
