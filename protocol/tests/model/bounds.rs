@@ -459,15 +459,10 @@ impl Named {
             Self::AlignedBreaks => Bounds {
                 channel_state: ChannelState::Aligned,
                 acknowledges: depth.of(false, true),
-                disconnects: depth.of(1, 2),
+                disconnects: 1,
                 epochs: 2,
                 messages: 2,
-                ..Bounds::new(
-                    "aligned, connections break",
-                    2,
-                    one(Fifo),
-                    &[Committed, Leapt],
-                )
+                ..Bounds::new("aligned, connections break", 2, one(Fifo), &[Committed, Leapt])
             },
             Self::AlignedAborts => Bounds {
                 channel_state: ChannelState::Aligned,
