@@ -57,6 +57,15 @@ fn folder(cluster: &ClusterName) -> StorePath {
     StorePath::from(format!("{}floors", key::cluster_prefix(Some(cluster))))
 }
 
+/// Whether this is the key of floors. They belong to the cluster itself, and stay for as long as its archive does.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    let parts: Vec<&str> = key.split('/').collect();
+    let ["clusters", cluster, "floors", file] = parts.as_slice() else { return false };
+    let digest = file.strip_suffix(".json").unwrap_or_default();
+    cluster.parse::<ClusterName>().is_ok() && digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl Archive {
     /// Writes floors of a cluster, under a key of their own that tells the numbers, so that writing them twice is writing the same.
     ///

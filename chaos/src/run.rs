@@ -272,6 +272,8 @@ impl Run {
         self.workload.forget_holds();
         self.workload.restores.clear();
         stage::settings::set_again(&self.stage).await?;
+        // What they knew is of no worth any more: they are told so, end, and are started again.
+        check::calm::members_are_fenced(&mut self.stage).await?;
         client.confirm_collection().await.map_err(|error| format!("the collection can't be confirmed: {error}"))?;
         Ok(())
     }

@@ -80,7 +80,8 @@ const COARSE_MS: i64 = 1_000;
 /// The keys in the bucket, and when each was written, by their snapshot.
 async fn keys(stage: &Stage) -> BTreeMap<String, BTreeMap<String, i64>> {
     let mut keys: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
-    for (key, written_at_ms) in stage.bucket.written("clusters/").await {
+    // Floors belong to the cluster, and stay.
+    for (key, written_at_ms) in stage.bucket.written("/snapshots/").await {
         let snapshot = key.split('/').nth(3).unwrap_or_default().to_owned();
         keys.entry(snapshot).or_default().insert(key, written_at_ms);
     }
@@ -105,6 +106,8 @@ async fn owned(stage: &Stage, archive: &Archive, id: SnapshotId) -> Result<BTree
 pub async fn nothing_without_owner(stage: &Stage, history: &mut History, all: bool) -> Result<usize, String> {
     let archive = stage.bucket.archive().await;
     let there: BTreeSet<String> = stage.store.unfinished_pieces().into_keys().collect();
+    // Snapshots are deleted all the time: what is without an owner now is to go, whatever is on its way out by then.
+    let mut left: Option<BTreeSet<String>> = None;
     within_bound("nothing in the bucket is without an owner", async || {
         // First the bucket, then the catalog: what was there has its row by then.
         let keys = keys(stage).await;
@@ -118,9 +121,18 @@ pub async fn nothing_without_owner(stage: &Stage, history: &mut History, all: bo
         }
         let (mut orphans, late) = ownerless(&keys, history, &owned_by, now_ms(), all);
         orphans.extend(given_up(&pieces, &there, SystemTime::now(), all));
-        if orphans.is_empty() { Ok(late) } else { Err(orphans.join(", ")) }
+        let left = still_there(&mut left, orphans);
+        if left.is_empty() { Ok(late) } else { Err(left.iter().map(String::as_str).collect::<Vec<_>>().join(", ")) }
     })
     .await
+}
+
+/// What was found the first time and every time since.
+fn still_there(left: &mut Option<BTreeSet<String>>, found: Vec<String>) -> &BTreeSet<String> {
+    let found: BTreeSet<String> = found.into_iter().collect();
+    let left = left.get_or_insert_with(|| found.clone());
+    left.retain(|orphan| found.contains(orphan));
+    left
 }
 
 /// What in a list of the bucket nobody owns, and how many objects came too late and may stay for a while.
@@ -142,9 +154,13 @@ fn ownerless(
                 orphans.extend(foreign.map(|key| format!("{key} (not in the manifest)")));
                 continue;
             }
-            (Some(_), Some(SnapshotState::Deleting)) => ("deleting", None),
-            (Some(id), Some(SnapshotState::Aborted)) => ("aborted", history.snapshots.get(&id).and_then(|seen| seen.ended_at_ms)),
-            (Some(id), Some(SnapshotState::Deleted)) => ("deleted", history.snapshots.get(&id).and_then(|seen| seen.ended_at_ms)),
+            (Some(_), Some(SnapshotState::Deleting)) => ("its snapshot has ended", None),
+            (Some(id), Some(SnapshotState::Aborted)) => {
+                ("its snapshot has ended", history.snapshots.get(&id).and_then(|seen| seen.ended_at_ms))
+            }
+            (Some(id), Some(SnapshotState::Deleted)) => {
+                ("its snapshot has ended", history.snapshots.get(&id).and_then(|seen| seen.ended_at_ms))
+            }
             // The database that knew it is lost: whatever it left is swept once it is as old as the grace period.
             (Some(id), None) if history.forgotten.contains_key(&id) => ("lost with its database", Some(i64::MIN)),
             (_, None) | (None, Some(_)) => ("no such snapshot", None),
@@ -212,6 +228,16 @@ mod tests {
             assert_eq!(found(Some(state), NOW_MS - 10_000, true), 1, "late, at the end of the run");
         }
         assert_eq!(found(Some(SnapshotState::Recording), NOW_MS, true), 0);
+    }
+
+    #[test]
+    fn what_stays_is_told_from_what_goes_while_other_things_come() {
+        let found = |orphans: &[&str]| orphans.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut left = None;
+        assert_eq!(still_there(&mut left, found(&["a", "b"])).len(), 2);
+        assert_eq!(still_there(&mut left, found(&["b", "c"])).len(), 1);
+        assert_eq!(still_there(&mut left, found(&["b", "d"])).len(), 1, "b stays");
+        assert_eq!(still_there(&mut left, found(&["c", "d"])).len(), 0);
     }
 
     #[test]

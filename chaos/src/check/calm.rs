@@ -83,6 +83,20 @@ pub async fn members_work(stage: &mut Stage) -> Result<(), String> {
     Ok(())
 }
 
+/// Waits until every member has ended by itself, as one does that a rebuilt database doesn't know, and starts it again.
+///
+/// # Errors
+/// When one goes on.
+pub async fn members_are_fenced(stage: &mut Stage) -> Result<(), String> {
+    for member in &mut stage.members {
+        let what = format!("{} is fenced", member.name());
+        within_bound(&what, async || member.ended().map(drop).ok_or_else(|| format!("{:?}", member.status()))).await?;
+        member.kill();
+        member.start_again();
+    }
+    Ok(())
+}
+
 /// Waits until every snapshot that exists now has ended.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use stillframe_api::{
     gc::{Orphan, OrphanReason, Orphans},
     snapshot::SnapshotState,
 };
-use stillframe_archive::{ListedObject, ObjectKey};
+use stillframe_archive::{ListedObject, ObjectKey, floors};
 use stillframe_protocol::SnapshotId;
 
 use super::facts::CollectionState;
@@ -89,6 +89,7 @@ pub fn judge(
     let mut orphans: Vec<Orphan> = objects
         .iter()
         .zip(&keys)
+        .filter(|(object, _)| !floors::is_key(&object.key))
         .filter_map(|(object, key)| {
             let because = because(key.as_ref())?;
             let ListedObject { key, bytes, last_modified } = object.clone();
@@ -191,6 +192,7 @@ mod tests {
             object(part(6, 1), 61),
             object(manifest(6), 61),
             object("clusters/bank/notes.txt", 9_999),
+            object(format!("clusters/bank/floors/{}.json", "7f".repeat(32)), 9_999),
         ];
         let found = judge(&objects, &owners, &rules(), &CollectionState::Confirmed, now());
         let found: BTreeMap<String, (OrphanReason, bool)> =
