@@ -284,8 +284,14 @@ impl S3 for Exact {
     async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         request.input.body = whole(request.input.body.take()).await?;
         let files = Arc::clone(&self.files);
+        let locks = self.locks.clone();
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
-        self.carry_out(Operation::UploadPart, &bucket, &key, async move { files.upload_part(request).await }).await
+        self.carry_out(Operation::UploadPart, &bucket, &key, async move {
+            // A piece that is written while its upload is aborted or completed would stay for ever.
+            let _locked = locks.write(&request.input.bucket, &request.input.key).await;
+            files.upload_part(request).await.map_err(no_such_upload)
+        })
+        .await
     }
 
     async fn complete_multipart_upload(
@@ -307,14 +313,19 @@ impl S3 for Exact {
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let files = Arc::clone(&self.files);
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        let locks = self.locks.clone();
         self.carry_out(Operation::AbortUpload, &bucket, &key, async move {
-            // An upload that isn't there any more is no matter of rights.
-            let gone = |error: s3s::S3Error| match error.code() {
-                s3s::S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
-                _ => error,
-            };
-            files.abort_multipart_upload(request).await.map_err(gone)
+            let _locked = locks.write(&request.input.bucket, &request.input.key).await;
+            files.abort_multipart_upload(request).await.map_err(no_such_upload)
         })
         .await
+    }
+}
+
+/// An upload that isn't there any more is no matter of rights.
+fn no_such_upload(error: s3s::S3Error) -> s3s::S3Error {
+    match error.code() {
+        s3s::S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+        _ => error,
     }
 }
