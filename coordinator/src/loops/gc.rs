@@ -37,7 +37,7 @@ async fn keep(service: &Service, cluster: ClusterName) -> Result<(), ServiceErro
 }
 
 async fn look_through(service: &Service, cluster: ClusterName) -> Result<(), ServiceError> {
-    let done = match service.run_gc(&Caller::coordinator(), &cluster, GcOptions::default()).await {
+    let done = match service.carry_out_gc(&Caller::coordinator(), &cluster, GcOptions::default()).await {
         Ok(done) => done,
         Err(ServiceError::UnknownCluster(_)) => return Ok(()),
         Err(error @ ServiceError::Store(_)) => return Err(error),

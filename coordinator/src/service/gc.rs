@@ -1,6 +1,9 @@
 //! Garbage collection by hand and by the clock: the plan, and carrying out exactly that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use stillframe_api::gc::{
@@ -121,8 +124,25 @@ impl Service {
     }
 
     /// Carries out what the plan says: decides which snapshots go, sweeps what is due, aborts uploads, deletes orphans. The objects of
-    /// snapshots that go by this are swept in the background.
-    pub async fn run_gc(&self, caller: &Caller, cluster: &ClusterName, options: GcOptions) -> Result<GcReport, ServiceError> {
+    /// snapshots that go by this are swept in the background. Goes on when the caller is dropped: deleting much takes longer than a client waits.
+    pub async fn run_gc(
+        self: &Arc<Self>,
+        caller: &Caller,
+        cluster: &ClusterName,
+        options: GcOptions,
+    ) -> Result<GcReport, ServiceError> {
+        let (service, caller, cluster) = (self.clone(), caller.clone(), cluster.clone());
+        let task = tokio::spawn(async move { service.carry_out_gc(&caller, &cluster, options).await });
+        task.await.unwrap_or(Err(ServiceError::Stopping))
+    }
+
+    /// As [`run_gc`](Self::run_gc), for whoever waits however long it takes.
+    pub(crate) async fn carry_out_gc(
+        &self,
+        caller: &Caller,
+        cluster: &ClusterName,
+        options: GcOptions,
+    ) -> Result<GcReport, ServiceError> {
         let (plan, found) = self.plan(cluster, options).await?;
         let mut done = GcReport { plan, snapshots: 0, swept_objects: 0, uploads: 0, orphans: 0 };
         if done.plan.collection.suspended {
