@@ -2,6 +2,7 @@
 
 mod audit;
 mod bad_input;
+mod changes;
 mod closed_pipe;
 mod dev;
 mod lists;
