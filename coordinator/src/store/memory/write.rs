@@ -268,10 +268,6 @@ impl Cluster {
             stamp: if is_stamped { next.stamp } else { Uuid::now_v7() },
             name: old.name.clone(),
             archive_prefix: old.archive_prefix.clone(),
-            rollback_limit: old.rollback_limit,
-            rollback_window_ms: old.rollback_window_ms,
-            rollback_backoff_ms: old.rollback_backoff_ms,
-            restore_fallback: old.restore_fallback,
             created_at: old.created_at,
             ..next.clone()
         };
