@@ -120,7 +120,7 @@ pub async fn nothing_without_owner(stage: &Stage, history: &mut History, all: bo
             }
         }
         let (mut orphans, late) = ownerless(&keys, history, &owned_by, now_ms(), all);
-        orphans.extend(given_up(&pieces, &there, SystemTime::now(), all));
+        orphans.extend(given_up(&pieces, &there, SystemTime::from(jiff::Timestamp::now()), all));
         let left = still_there(&mut left, orphans);
         if left.is_empty() { Ok(late) } else { Err(left.iter().map(String::as_str).collect::<Vec<_>>().join(", ")) }
     })
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_upload_in_pieces_that_nobody_goes_on_with_is_found() {
-        let now = SystemTime::now();
+        let now = SystemTime::from(jiff::Timestamp::now());
         let upload = |age: Duration| BTreeMap::from([("u".to_owned(), now - age)]);
         let there = BTreeSet::from(["u".to_owned()]);
         assert_eq!(given_up(&upload(2 * LATE), &there, now, false).len(), 1);
