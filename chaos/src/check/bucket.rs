@@ -61,7 +61,7 @@ async fn verify(stage: &Stage, archive: &Archive, id: SnapshotId) -> Result<blak
         ));
     }
     let key = format!("clusters/{}/snapshots/{id}/manifest.json", stage.cluster);
-    Ok(blake3::hash(&stage.bucket.read(&key).await))
+    Ok(blake3::hash(&stage.bucket.try_read(&key).await?))
 }
 
 /// Whether a snapshot holds all the money there is.

@@ -150,8 +150,17 @@ impl Bucket {
     ///
     /// When it can't be read.
     pub async fn read(&self, key: &str) -> Bytes {
+        self.try_read(key).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// An object's bytes, where somebody may delete it meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read.
+    pub async fn try_read(&self, key: &str) -> Result<Bytes, String> {
         let read = async { self.store.get(&self.path(key)).await?.bytes().await };
-        read.await.unwrap_or_else(|error| panic!("{key} can't be read: {error}"))
+        read.await.map_err(|error| format!("{key} can't be read: {error}"))
     }
 
     /// Puts other bytes in an object's place.
