@@ -37,6 +37,7 @@ pub(super) async fn every_change_has_its_rows_in_order(s: &Subject) {
     let expected = [
         "cluster.created",
         "member.registered",
+        "member.arrived",
         "cluster.running",
         "snapshot.requested",
         "snapshot.recording",
@@ -95,18 +96,18 @@ pub(super) async fn rows_are_found_by_all_that_is_given_newest_first(s: &Subject
         filter
     };
     let all = list(s, filter.clone()).await;
-    assert_eq!((all.len(), all[0].as_str()), (7, "snapshot.committed"));
+    assert_eq!((all.len(), all[0].as_str()), (8, "snapshot.committed"));
     let committing = ["snapshot.committed", "snapshot.committing"];
     assert_eq!(list(s, with(&|f| f.limit = 2)).await, committing);
     assert_eq!(list(s, with(&|f| f.action = Some("snapshot.committed".to_owned()))).await, ["snapshot.committed"]);
     assert_eq!(list(s, with(&|f| f.action = Some("snapshot.".to_owned()))).await.len(), 4);
     assert!(list(s, with(&|f| f.action = Some("snapshot".to_owned()))).await.is_empty());
-    assert_eq!(list(s, with(&|f| f.subject = Some("p1".to_owned()))).await, ["member.registered"]);
+    assert_eq!(list(s, with(&|f| f.subject = Some("p1".to_owned()))).await, ["member.arrived", "member.registered"]);
     let automatic = list(s, with(&|f| f.actor = Some("coordinator".to_owned()))).await;
     assert!(automatic.contains(&"snapshot.recording".to_owned()) && !automatic.contains(&"member.registered".to_owned()));
     let later = beginning + jiff::SignedDuration::from_secs(1);
     assert_eq!(list(s, with(&|f| f.since = Some(later))).await, committing);
-    assert_eq!(list(s, with(&|f| f.until = Some(later))).await.len(), 5);
+    assert_eq!(list(s, with(&|f| f.until = Some(later))).await.len(), 6);
     assert!(list(s, with(&|f| (f.since, f.until) = (Some(later), Some(later)))).await.is_empty());
     assert_eq!(list(s, AuditFilter { limit: 1, ..AuditFilter::default() }).await, ["collection.suspended"]);
     let page = s.store().audit(&with(&|f| f.limit = 3)).await.expect("rows");

@@ -81,7 +81,8 @@ pub(super) async fn of_several_clusters_each_has_its_turn_at_being_swept(s: &Sub
     s.store().create_cluster(&CreateCluster::new(other.clone(), 1), None).await.expect("made");
     let registration = super::steps::registration("p1", Uuid::now_v7());
     let register = rule(move |facts, o| stillframe_coordinator::decide::member::register(facts, o, &registration));
-    let done = s.store().transact(&other, Scope::default(), register).await.expect("carried out");
+    s.store().transact(&other, Scope::default(), register).await.expect("carried out");
+    let done = s.store().transact(&other, Scope::default(), super::steps::arriving("p1")).await.expect("carried out");
     let third = done.facts.snapshots[0].id;
     let aborts = rule(move |facts, o| stillframe_coordinator::decide::snapshot::abort(facts, o, third, None));
     s.store().transact(&other, about(third), aborts).await.expect("carried out");

@@ -38,8 +38,8 @@ use uuid::Uuid;
 
 use super::{
     steps::{
-        LEASE, about, about_kept, bank, broken, member, object, occasion, registration, report_of, rule, stamped, stamping, sure,
-        verdict,
+        LEASE, about, about_kept, arriving, bank, broken, member, object, occasion, registration, report_of, rule, stamped,
+        stamping, sure, verdict,
     },
     subject::Subject,
 };
@@ -47,6 +47,7 @@ use super::{
 #[derive(Debug, Clone)]
 enum Step {
     Register(usize),
+    Arrive(usize),
     Lose(usize),
     Renew { member: usize, holder: u128, take: bool },
     Request { remembered: bool },
@@ -83,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
     let (member, nth) = (0usize..4, 0usize..12);
     prop_oneof![
         4 => member.clone().prop_map(Step::Register),
+        6 => member.clone().prop_map(Step::Arrive),
         2 => member.clone().prop_map(Step::Lose),
         2 => (member.clone(), 1u128..3, any::<bool>()).prop_map(|(member, holder, take)| Step::Renew { member, holder, take }),
         4 => any::<bool>().prop_map(|remembered| Step::Request { remembered }),
@@ -194,7 +196,7 @@ impl Pair {
             let done = async |store: &dyn Store| store.transact_remembered(&before, &decision, &[], Some("r")).await;
             self.both("remembered", done).await.expect("an answer");
         } else {
-            let request: Rule = Arc::new(move |facts| snapshot::request(facts, &occasion, request.clone()).map(Outcome::from));
+            let request = stamping(move |facts| snapshot::request(facts, &occasion, request.clone()).map(Outcome::from));
             self.transact(Scope::default(), request).await;
         }
     }
@@ -291,6 +293,9 @@ impl Pair {
             Step::Register(n) => {
                 let registration = registration(&name(n), Uuid::now_v7());
                 self.transact(Scope::default(), rule(move |facts, o| member::register(facts, o, &registration))).await;
+            }
+            Step::Arrive(n) => {
+                self.transact(Scope::default(), arriving(&name(n))).await;
             }
             Step::Lose(n) => {
                 let (name, evidence) = (member(&name(n)), Evidence::Closed { holder: Uuid::from_u128(1) });
@@ -530,8 +535,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let on_loss = if halt { OnLoss::Halt } else { OnLoss::RestoreLatest };
         // From a cluster that runs and has a snapshot, else most steps have nothing to be about.
-        let beginning = [Step::Register(0), Step::Register(1), Step::ReportAll, Step::Commit];
-        let steps: Vec<Step> = beginning.into_iter().chain(steps).collect();
+        let beginning = [0, 1].map(Step::Register).into_iter().chain([0, 1].map(Step::Arrive)).chain([Step::ReportAll, Step::Commit]);
+        let steps: Vec<Step> = beginning.chain(steps).collect();
         runtime.block_on(take_all(on_loss, &steps));
     }
 }

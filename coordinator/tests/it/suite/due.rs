@@ -124,7 +124,9 @@ pub(super) async fn of_several_clusters_each_is_told_once_the_most_overdue_first
         s.store().create_cluster(&settings, None).await.expect("made");
         let registration = super::steps::registration("p1", Uuid::now_v7());
         let register = rule(move |facts, o| stillframe_coordinator::decide::member::register(facts, o, &registration));
-        s.store().transact(&cluster(name), Scope::default(), register).await.expect("carried out");
+        for rule in [register, super::steps::arriving("p1")] {
+            s.store().transact(&cluster(name), Scope::default(), rule).await.expect("carried out");
+        }
     }
     s.pass(secs(30)).await;
     let due = deadlines(s).await;
@@ -176,13 +178,12 @@ pub(super) async fn of_two_replicas_that_decide_a_slot_one_does(s: &Subject) {
     s.pass(secs(10)).await;
     let occasion = || {
         let occasion = occasion();
-        let fires = stamping(move |facts: &Facts| {
+        stamping(move |facts: &Facts| {
             Ok(match fire(facts, &occasion)? {
                 Some((decision, slot)) => Outcome { decision, slot },
                 None => stillframe_coordinator::decide::Decision::nothing(facts).into(),
             })
-        });
-        fires
+        })
     };
     let cluster = bank();
     let (one, other) = tokio::join!(

@@ -156,6 +156,7 @@ store_suite! {
             the_one_that_was_asked_about_is_in_sight_also_when_it_has_ended,
             what_a_rule_may_not_change_stays_as_it_is,
             each_version_has_a_stamp_of_its_own,
+            of_requests_that_are_carried_out_together_each_is_in_its_own_rows,
             the_request_is_in_the_audit;
         uploads:
             an_upload_is_kept_while_its_part_is_wanted_and_until_it_is_forgotten,

@@ -98,6 +98,15 @@ pub(crate) fn about_kept(snapshot: SnapshotId) -> Scope {
     Scope { kept: true, ..about(snapshot) }
 }
 
+/// A member that registered asks for its assignment: from then on it counts.
+pub(crate) fn arriving(name: &str) -> Rule {
+    let name = member(name);
+    rule(move |facts, occasion| match facts.members.get(&name) {
+        Some(known) => member::arrived(facts, occasion, &name, known.incarnation),
+        None => Ok(Decision::nothing(facts)),
+    })
+}
+
 pub(crate) fn registration(name: &str, instance: Uuid) -> Registration {
     let lease = SignedDuration::try_from(LEASE).expect("a duration");
     Registration { member: member(name), instance, address: format!("{name}:1"), lease }
@@ -130,6 +139,8 @@ pub(crate) fn verdict(snapshot: &SnapshotFacts) -> snapshot::Verdict {
         sent: Vec::new(),
         received: Vec::new(),
         recorded: Vec::new(),
+        logged: Vec::new(),
+        peers: Vec::new(),
     };
     certificate::verify(generation, &view, &view.iter().map(part).collect::<Vec<_>>())
 }
@@ -174,8 +185,8 @@ impl Subject {
 
     pub(crate) async fn register(&self, name: &str) -> MemberFacts {
         let registration = registration(name, Uuid::now_v7());
-        let done = self.decide(rule(move |facts, occasion| member::register(facts, occasion, &registration))).await;
-        done.facts.members[&member(name)].clone()
+        self.decide(rule(move |facts, occasion| member::register(facts, occasion, &registration))).await;
+        self.decide(arriving(name)).await.facts.members[&member(name)].clone()
     }
 
     pub(crate) async fn lose(&self, name: &str) -> Transition {
