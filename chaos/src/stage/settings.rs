@@ -1,6 +1,6 @@
 //! What an operator sets up: the cluster, and its policies, which a lost database takes with it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stillframe_api::{cluster::CreateCluster, retention::Retention, schedule::PutSchedule, settings::UpdateCluster};
 use stillframe_protocol::name::ScheduleName;
 
@@ -18,18 +18,21 @@ const KEEP_LAST: u32 = 12;
 /// When it can't be made.
 pub async fn make_cluster(stage: &Stage, shape: Shape) {
     // As JSON, so that settings this program doesn't care about have their defaults.
-    // Members are lost all the time here: any number of rollbacks, and none of them put off for long.
     let create = json!({
         "name": "bank", "min_members": shape.members, "snapshot_timeout": "10s", "on_loss": "restore_latest",
-        "rollback": { "limit": 0, "window": "10s", "backoff": "100ms" }
+        "rollback": rollback(),
     });
     let create: CreateCluster = serde_json::from_value(create).expect("a cluster's settings");
     let made = stage.client(0).create_cluster(&create).await;
     made.unwrap_or_else(|error| panic!("the cluster can't be made: {error}"));
 }
 
-/// Gives a rebuilt cluster the settings that it had, but for those of its rollbacks, which can't be changed: when it halts for too many of them,
-/// an operator restores it.
+/// Members are lost all the time here: any number of rollbacks, and none of them put off for long.
+fn rollback() -> Value {
+    json!({ "limit": 0, "window": "10s", "backoff": "100ms" })
+}
+
+/// Gives a rebuilt cluster the settings that it had.
 ///
 /// # Errors
 /// When they are refused.
@@ -38,7 +41,7 @@ pub async fn make_cluster(stage: &Stage, shape: Shape) {
 ///
 /// Never: the settings are some.
 pub async fn set_again(stage: &Stage) -> Result<(), String> {
-    let changes = json!({ "snapshot_timeout": "10s" });
+    let changes = json!({ "snapshot_timeout": "10s", "rollback": rollback() });
     let changes: UpdateCluster = serde_json::from_value(changes).expect("a cluster's settings");
     let client = stage.client(0);
     client.update_cluster(&stage.cluster, &changes).await.map_err(|error| format!("the settings are refused: {error}"))?;
