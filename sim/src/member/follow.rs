@@ -1,0 +1,166 @@
+//! Comparing what is with what the coordinator wants, and acting on the difference. Seeing the same assignment again changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stillframe_coordinator::decide::assignment::Wanted;
+use stillframe_protocol::{Epoch, Generation, Identity, RestoreId};
+
+use super::{Preparation, Process, Recording, Stage};
+use crate::{
+    Checked,
+    event::Event,
+    plan::MS,
+    words::{Assignment, Open, Report},
+    world::World,
+};
+
+impl World {
+    /// Acts on an assignment. False if the process has to end.
+    pub(super) fn follow(&mut self, number: u64, process: &mut Process, assignment: &Assignment) -> Result<bool, String> {
+        process.peers = assignment.peers.iter().map(|peer| (peer.member, *peer)).collect();
+        match &assignment.wanted {
+            Wanted::Wait { .. } => {
+                process.holds = true;
+                return Ok(true);
+            }
+            Wanted::Leave { why } => {
+                self.note(format_args!("p{}#{number} leaves: {why}", process.slot));
+                return Ok(false);
+            }
+            Wanted::Prepare { restore, snapshot, generation, part, attempt } => {
+                self.prepare(number, process, (*restore, *generation, *attempt), (*snapshot, part.clone()));
+                return Ok(true);
+            }
+            Wanted::Run { generation, epoch, restore } => match self.run_in(number, process, *generation, *epoch, *restore)? {
+                Some(true) => {}
+                Some(false) => return Ok(true),
+                None => return Ok(false),
+            },
+        }
+        self.connect(number, process)?;
+        self.follow_snapshots(number, process, assignment)?;
+        self.go_on(number, process)?;
+        Ok(true)
+    }
+
+    /// Sees to it that the member runs in this generation: whether it does, and nothing if it has to start again.
+    fn run_in(
+        &mut self,
+        number: u64,
+        process: &mut Process,
+        generation: Generation,
+        epoch: Epoch,
+        restore: Option<RestoreId>,
+    ) -> Result<Option<bool>, String> {
+        let Some((member, incarnation)) = process.registered else { return Ok(Some(false)) };
+        let current = process.live.as_ref().map(|live| live.participant.identity().generation);
+        if current == Some(generation) {
+            process.preparation = None;
+            process.holds = self.now >= process.lease_until;
+            return Ok(Some(!process.holds));
+        }
+        let identity = Identity { member, incarnation, generation };
+        match (restore, current) {
+            (None, None) => self.start_fresh(number, process, identity, epoch)?,
+            (None, Some(_)) => return Ok(None),
+            (Some(restore), _) => {
+                let fits = |at: &mut Preparation| at.restore == restore && at.generation == generation && at.loaded.is_some();
+                let Some(Preparation { loaded: Some(part), .. }) = process.preparation.take_if(fits) else {
+                    self.note(format_args!("p{}#{number} has no part to run from in generation {generation}", process.slot));
+                    process.holds = true;
+                    return Ok(Some(false));
+                };
+                self.resume(number, process, identity, epoch, part)?;
+            }
+        }
+        Ok(Some(true))
+    }
+
+    /// Begins, names and drops snapshots as the assignment lists them.
+    fn follow_snapshots(&mut self, number: u64, process: &mut Process, assignment: &Assignment) -> Checked {
+        let Some(live) = &mut process.live else { return Ok(()) };
+        let generation = live.participant.identity().generation;
+        let mine = |open: &&Open| open.in_view && open.generation == generation;
+        let listed: BTreeMap<Epoch, Open> = assignment.open.iter().filter(mine).map(|open| (open.epoch, *open)).collect();
+        let ended: BTreeSet<Epoch> = live
+            .recordings
+            .range(..=assignment.epoch)
+            .map(|(epoch, _)| *epoch)
+            .filter(|epoch| !listed.contains_key(epoch))
+            .collect();
+        for epoch in ended {
+            live.recordings.remove(&epoch);
+            live.participant.abort(epoch);
+        }
+        // Epochs that ended before this member heard of them are passed without recording them.
+        for epoch in (live.participant.epoch().0 + 1..=assignment.epoch.0).map(Epoch) {
+            if !listed.contains_key(&epoch) {
+                live.participant.abort(epoch);
+            }
+        }
+        for (epoch, open) in listed {
+            let Some(live) = &mut process.live else { return Ok(()) };
+            if epoch > live.participant.epoch() {
+                live.participant.begin(epoch);
+                self.settle(number, process)?;
+            } else {
+                let stage = || Stage::Failed(format!("epoch {epoch} was passed already"));
+                live.recordings.entry(epoch).or_insert_with(|| Recording { snapshot: None, stage: stage() });
+            }
+            if let Some(recording) = process.live.as_mut().and_then(|live| live.recordings.get_mut(&epoch)) {
+                recording.snapshot = Some(open.snapshot);
+            }
+            self.advance(number, process, epoch);
+        }
+        self.settle(number, process)
+    }
+
+    /// Hands on what is ready to go and has a name.
+    pub(super) fn advance(&mut self, number: u64, process: &mut Process, epoch: Epoch) {
+        let Some(live) = &mut process.live else { return };
+        let generation = live.participant.identity().generation;
+        let Some(recording) = live.recordings.get_mut(&epoch) else { return };
+        let Some(snapshot) = recording.snapshot else { return };
+        match std::mem::replace(&mut recording.stage, Stage::Done) {
+            Stage::Sealed(mut part) => {
+                part.snapshot = snapshot;
+                let delay = self.rng.u64(MS..=60 * MS) * process.slowness;
+                self.after(delay, Event::Uploaded { process: number, generation, part });
+            }
+            Stage::Failed(why) => {
+                let report = process.report(Report::Failed { snapshot, why });
+                self.send_report(number, process, report);
+            }
+            other @ (Stage::Recording(_) | Stage::Done) => recording.stage = other,
+        }
+    }
+
+    /// A part is in the archive: that is reported.
+    pub(crate) fn uploaded(
+        &mut self,
+        number: u64,
+        process: &mut Process,
+        generation: Generation,
+        part: Box<crate::words::PartReport>,
+    ) {
+        let Some(live) = process.live.as_ref().filter(|live| live.participant.identity().generation == generation) else {
+            return;
+        };
+        if !live.recordings.contains_key(&part.epoch) {
+            return;
+        }
+        if self.archive.away_until > self.now {
+            // It is tried again for as long as the snapshot is open.
+            self.after(100 * MS, Event::Uploaded { process: number, generation, part });
+            return;
+        }
+        let report = if !self.healed && self.rng.u8(..) < 3 {
+            self.stats.fault("part refused by the archive");
+            Report::Failed { snapshot: part.snapshot, why: "the archive refuses it".to_owned() }
+        } else {
+            Report::Part(part)
+        };
+        let report = process.report(report);
+        self.send_report(number, process, report);
+    }
+}
