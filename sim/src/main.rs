@@ -1,6 +1,9 @@
 //! `cargo sim`: runs seed after seed, in virtual time, until one fails or all are done.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use stillframe_sim::{Options, Stats, run};
@@ -56,31 +59,36 @@ fn main() -> ExitCode {
             eprint!("{done} of {} seeds{end}", cli.seeds);
         }
     }
-    if cli.json {
-        println!("{}", serde_json::json!({ "from": cli.from, "failed": failed, "stats": stats }));
+    let told = if cli.json {
+        format!("{}\n", serde_json::json!({ "from": cli.from, "failed": failed, "stats": stats }))
     } else {
-        print(&stats, &failed);
-    }
+        table(&stats, &failed)
+    };
+    // Whoever reads may have seen enough.
+    let _ = std::io::stdout().write_all(told.as_bytes());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn print(stats: &Stats, failed: &[u64]) {
-    println!(
+/// What the seeds came to, for people.
+fn table(stats: &Stats, failed: &[u64]) -> String {
+    let mut lines = Vec::new();
+    macro_rules! line { ($($what:tt)+) => { lines.push(format!($($what)+)) } }
+    line!(
         "{} seeds held, {} failed{}",
         stats.seeds,
         failed.len(),
         if failed.is_empty() { String::new() } else { format!(": {failed:?}") }
     );
-    println!(
+    line!(
         "{:.1} virtual hours, {} events, {} messages delivered, {} recorded",
         stats.virtual_us as f64 / 3.6e9,
         stats.events,
         stats.delivered,
         stats.recorded
     );
-    println!("{} frames refused, {} of them fenced", stats.refused_frames, stats.fenced_frames);
-    println!("{} decisions, {} overtaken and taken again", stats.decisions, stats.overtaken_decisions);
-    println!(
+    line!("{} frames refused, {} of them fenced", stats.refused_frames, stats.fenced_frames);
+    line!("{} decisions, {} overtaken and taken again", stats.decisions, stats.overtaken_decisions);
+    line!(
         "{} snapshots committed ({} with messages in flight), {} aborted, {} at once at most",
         stats.committed,
         stats.committed_in_flight,
@@ -88,18 +96,23 @@ fn print(stats: &Stats, failed: &[u64]) {
         stats.most_at_once
     );
     for (reason, times) in &stats.aborted {
-        println!("  {times:>8} {reason}");
+        line!("  {times:>8} {reason}");
     }
-    println!(
+    line!(
         "{} restores ({} to another snapshot than the latest), {} members resumed, {} joined",
-        stats.restores, stats.restores_to_older, stats.resumed_members, stats.joins
+        stats.restores,
+        stats.restores_to_older,
+        stats.resumed_members,
+        stats.joins
     );
     for (reason, times) in &stats.failed_restores {
-        println!("  {times:>8} failed: {reason}");
+        line!("  {times:>8} failed: {reason}");
     }
-    println!("{:.1} s from the last fault until all was well, at most", stats.slowest_recovery_us as f64 / 1e6);
-    println!("{} faults", stats.all_faults());
+    line!("{:.1} s from the last fault until all was well, at most", stats.slowest_recovery_us as f64 / 1e6);
+    line!("{} faults", stats.all_faults());
     for (kind, times) in &stats.faults {
-        println!("  {times:>8} {kind}");
+        line!("  {times:>8} {kind}");
     }
+    lines.push(String::new());
+    lines.join("\n")
 }

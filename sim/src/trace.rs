@@ -1,6 +1,6 @@
 //! What happened, line by line: the last part of it for whoever looks for a cause, and a hash of all of it.
 
-use std::{collections::VecDeque, fmt, fmt::Write as _};
+use std::{collections::VecDeque, fmt, fmt::Write as _, io::Write as _};
 
 /// How many lines are kept.
 const KEPT: usize = 400;
@@ -30,7 +30,8 @@ impl Trace {
         }
         self.lines += 1;
         if self.print {
-            println!("{line}");
+            // Whoever reads may have seen enough.
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
         self.kept.push_back(line);
     }

@@ -83,7 +83,9 @@ impl World {
         let remembered = self.replicas[replica].remembered.as_ref().filter(|facts| facts.is_calm());
         let quick = command.may_be_quick() && remembered.is_some() && self.rng.u8(..) < 200;
         let Some(mut before) = remembered.filter(|_| quick).cloned() else { return self.transact(replica, command, &occasion) };
-        before.now = timestamp(self.now);
+        // The database's time as well as a replica can tell it.
+        let behind = self.rng.u64(0..=20 * MS);
+        before.now = timestamp(self.now.saturating_sub(behind));
         match command.asked() {
             Some(asked) if before.snapshot(asked).is_none() => return self.transact(replica, command, &occasion),
             Some(asked) if matches!(command, Command::Certified { .. }) => before.know_complete(asked),
@@ -92,10 +94,11 @@ impl World {
         let Ok(decision) = command.decide(&before, &occasion, &self.database.restores) else {
             return self.transact(replica, command, &occasion);
         };
+        // That there is nothing to do has to be true, not only remembered.
         if decision.next.cluster.version == before.cluster.version {
-            return Ok(());
+            return self.transact(replica, command, &occasion);
         }
-        let delay = self.rng.u64(0..=15 * MS);
+        let delay = self.rng.u64(0..=25 * MS);
         self.after(
             delay,
             Event::Write {
