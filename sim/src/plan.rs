@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     /// Whether a connection's first words say which generation and incarnation it is for, as the agent's do. Without, the participant's own fences do
     /// all the work.
     pub(crate) preamble: bool,
+    /// Whether a process that is started again has the address of the one before, and gets what is still on its way to that.
+    pub(crate) addresses_reused: bool,
     /// For how long there are faults.
     pub(crate) faults_for_us: u64,
     /// The mean pause between two faults.
@@ -85,6 +87,7 @@ impl Plan {
             rollback_limit: rng.u32(0..=6),
             lease_us: rng.u64(400..=1_500) * MS,
             preamble: rng.bool(),
+            addresses_reused: rng.bool(),
             faults_for_us: rng.u64(4_000..=9_000) * MS,
             fault_every_us: rng.u64(40..=400) * MS,
             frames_lost: if lossy { rng.u32(0..=200) } else { 0 },

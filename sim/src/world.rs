@@ -32,7 +32,8 @@ pub(crate) struct World {
     order: u64,
     /// The processes that live, by number.
     pub(crate) processes: BTreeMap<u64, Process>,
-    process_numbers: u64,
+    /// The slot of each process that ever was; the first has number 1.
+    slots: Vec<usize>,
     /// The members' names, by slot.
     pub(crate) names: Vec<MemberName>,
     pub(crate) slots_by_id: BTreeMap<MemberId, usize>,
@@ -69,7 +70,7 @@ impl World {
             queue: BTreeMap::new(),
             order: 0,
             processes: BTreeMap::new(),
-            process_numbers: 0,
+            slots: Vec::new(),
             names,
             slots_by_id: BTreeMap::new(),
             current: vec![None; plan.members],
@@ -139,6 +140,16 @@ impl World {
         }
     }
 
+    /// The process that has this address by now: the one of this number, or what was started in its place.
+    pub(crate) fn at_address(&self, number: u64) -> u64 {
+        let is_there = self.processes.contains_key(&number) || self.recovery.acting.is_some_and(|(acting, _)| acting == number);
+        if is_there || !self.plan.addresses_reused {
+            return number;
+        }
+        let slot = usize::try_from(number).ok().and_then(|number| self.slots.get(number.checked_sub(1)?));
+        slot.and_then(|slot| self.current[*slot]).unwrap_or(number)
+    }
+
     /// Starts a process in a slot before long, unless one is about to be.
     pub(crate) fn start_soon(&mut self, slot: usize, within: u64) {
         if !std::mem::replace(&mut self.starting[slot], true) {
@@ -149,8 +160,8 @@ impl World {
 
     fn start(&mut self, slot: usize) {
         self.starting[slot] = false;
-        self.process_numbers += 1;
-        let number = self.process_numbers;
+        self.slots.push(slot);
+        let number = self.slots.len() as u64;
         self.ids += 1;
         let instance = uuid::Uuid::from_u128(self.ids);
         let replica = self.rng.usize(0..self.replicas.len());
@@ -217,7 +228,10 @@ impl World {
                 Ok(true)
             })?,
             Event::Dial { connection, peer, from, from_incarnation, to_incarnation, generation } => {
-                let to = self.network.connections.get(&connection).map_or(0, |c| c.to);
+                let to = self.at_address(self.network.connections.get(&connection).map_or(0, |c| c.to));
+                if let Some(known) = self.network.connections.get_mut(&connection) {
+                    known.to = to;
+                }
                 self.dialled(to, &Call { connection, peer, from, from_incarnation, to_incarnation, generation })?;
             }
             Event::Dialed { process, peer, connection, taken } => {
@@ -228,6 +242,7 @@ impl World {
                 Ok(true)
             })?,
             Event::Frame { process, source, via, frame } => {
+                let process = if via.is_none() { self.at_address(process) } else { process };
                 let waiting = Waiting { source, via, frame: *frame };
                 self.with(process, |world, it| stays(world.frame(process, it, waiting)))?;
             }

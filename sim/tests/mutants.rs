@@ -18,34 +18,29 @@ fn caught(mutant: Mutant) {
     assert_eq!(run(failure.seed, options).err(), Some(failure));
 }
 
-#[test]
-fn delivering_before_cutting_is_caught() {
-    caught(Mutant::Participant(BrokenRule::DeliverBeforeCut));
-}
+/// The rules of the participant that these seeds need. The others are those of channels that are logged by their senders or aligned, of which the agent makes
+/// no use; or what they cost is memory, or nothing in such a world; `protocol/tests/` catches every one.
+const NEEDED: [BrokenRule; 15] = [
+    BrokenRule::DeliverBeforeCut,
+    BrokenRule::MarkerBehindLaterMessage,
+    BrokenRule::MarkerDoesNotCut,
+    BrokenRule::HandshakeDoesNotCut,
+    BrokenRule::EpochGoesBack,
+    BrokenRule::RetransmissionTakesNewEpoch,
+    BrokenRule::NoRecording,
+    BrokenRule::RecordsLaterMessages,
+    BrokenRule::CloseAtMarker,
+    BrokenRule::SealsAtFirstClose,
+    BrokenRule::DeliversTwice,
+    BrokenRule::OldGenerationAccepted,
+    BrokenRule::OldIncarnationAccepted,
+    BrokenRule::ForgetsUnacknowledged,
+    BrokenRule::MarkersNotRepeated,
+];
 
 #[test]
-fn a_marker_behind_a_later_message_is_caught() {
-    caught(Mutant::Participant(BrokenRule::MarkerBehindLaterMessage));
-}
-
-#[test]
-fn not_recording_is_caught() {
-    caught(Mutant::Participant(BrokenRule::NoRecording));
-}
-
-#[test]
-fn closing_a_channel_at_its_marker_although_messages_are_missing_is_caught() {
-    caught(Mutant::Participant(BrokenRule::CloseAtMarker));
-}
-
-#[test]
-fn a_retransmission_that_takes_the_new_epoch_is_caught() {
-    caught(Mutant::Participant(BrokenRule::RetransmissionTakesNewEpoch));
-}
-
-#[test]
-fn accepting_an_old_generation_is_caught() {
-    caught(Mutant::Participant(BrokenRule::OldGenerationAccepted));
+fn a_participant_without_one_of_the_rules_that_matter_here_is_caught() {
+    NEEDED.into_iter().for_each(|rule| caught(Mutant::Participant(rule)));
 }
 
 #[test]
@@ -84,6 +79,6 @@ fn a_coordinator_that_forgets_deadlines_is_caught() {
 }
 
 #[test]
-fn every_broken_rule_has_its_test() {
-    assert_eq!((BrokenRule::ALL.len(), BrokenCoordinator::ALL.len()), (6, 6));
+fn every_way_to_break_the_coordinator_has_its_test() {
+    assert_eq!(BrokenCoordinator::ALL.len(), 6);
 }

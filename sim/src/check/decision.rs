@@ -141,7 +141,7 @@ impl World {
     fn check_stale(&self, command: &Command, before: &Facts, decision: &Decision) -> Checked {
         let current = |member, incarnation| before.members.get(member).is_some_and(|m| m.incarnation == incarnation);
         let stale = match command {
-            Command::Lost { member, incarnation, .. } | Command::Returned { member, incarnation } => {
+            Command::Lost { member, incarnation, .. } | Command::Arrived { member, incarnation } => {
                 !current(member, *incarnation)
             }
             Command::Failed { member, incarnation, .. } => !current(member, *incarnation),

@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub(crate) enum Command {
     Register { member: MemberName, instance: Uuid, process: u64, lease: SignedDuration },
     Lost { member: MemberName, incarnation: Incarnation, evidence: Evidence },
-    Returned { member: MemberName, incarnation: Incarnation },
+    Arrived { member: MemberName, incarnation: Incarnation },
     Request { timeout_ms: Option<u64> },
     Abort { snapshot: SnapshotId },
     Failed { snapshot: SnapshotId, member: MemberName, incarnation: Incarnation, why: String },
@@ -52,7 +52,7 @@ impl Command {
             Self::Restore { target: Target::Latest, .. }
             | Self::Register { .. }
             | Self::Lost { .. }
-            | Self::Returned { .. }
+            | Self::Arrived { .. }
             | Self::Request { .. }
             | Self::Deadlines
             | Self::Heard { .. }
@@ -70,7 +70,7 @@ impl Command {
             }
             Self::Register { .. }
             | Self::Lost { .. }
-            | Self::Returned { .. }
+            | Self::Arrived { .. }
             | Self::Abort { .. }
             | Self::Failed { .. }
             | Self::Heard { .. }
@@ -86,7 +86,7 @@ impl Command {
         match self {
             Self::Register { .. } => "register",
             Self::Lost { .. } => "lost",
-            Self::Returned { .. } => "returned",
+            Self::Arrived { .. } => "arrived",
             Self::Request { .. } => "request",
             Self::Abort { .. } => "abort",
             Self::Failed { .. } => "failed",
@@ -115,7 +115,7 @@ impl Command {
                 return member::register(facts, occasion, &Registration { member, instance: *instance, address, lease: *lease });
             }
             Self::Lost { member, incarnation, evidence } => member::lost(facts, occasion, member, *incarnation, *evidence),
-            Self::Returned { member, incarnation } => return member::returned(facts, occasion, member, *incarnation),
+            Self::Arrived { member, incarnation } => return member::arrived(facts, occasion, member, *incarnation),
             Self::Request { timeout_ms } => {
                 let request = Request { trigger: Trigger::Request, labels: BTreeMap::new(), timeout_ms: *timeout_ms };
                 return snapshot::request(facts, occasion, request);

@@ -60,6 +60,7 @@ impl Database {
             epoch: Epoch(0),
             revision: 1,
             version: 1,
+            stamp: Uuid::nil(),
             peers_revision: 1,
             last_member_id: 0,
             latest_committed: None,

@@ -318,7 +318,7 @@ impl World {
             self.replicas[replica].remembered = Some(self.database.read(self.now, None));
         }
         let facts = self.database.facts().members.get(&held.member);
-        let Some((state, incarnation)) = facts.map(|m| (m.state, m.incarnation)) else {
+        let Some((is_news, incarnation)) = facts.map(|m| (m.state == Presence::Lost || !m.seen, m.incarnation)) else {
             self.tell(replica, process, held.asked_at, Tell::Fenced);
             return Ok(());
         };
@@ -326,9 +326,9 @@ impl World {
             let lease = SignedDuration::from_micros(i64::try_from(self.plan.lease_us).unwrap_or(i64::MAX));
             let expires_at = timestamp(self.now).checked_add(lease).unwrap_or(jiff::Timestamp::MAX);
             self.database.leases.insert(held.member.clone(), Lease { expires_at, holder: Some(replica_id(replica)) });
-            if state == Presence::Lost {
+            if is_news {
                 let (member, incarnation) = (held.member.clone(), held.incarnation);
-                self.execute(replica, Command::Returned { member, incarnation })?;
+                self.execute(replica, Command::Arrived { member, incarnation })?;
             }
         }
         self.answer(replica, process, &held);

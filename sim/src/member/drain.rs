@@ -77,6 +77,8 @@ impl World {
                 ReceiveError::NotForMe { .. } | ReceiveError::UnknownChannel { .. } | ReceiveError::TooScattered { .. } => {}
                 ReceiveError::OrderingChanged { .. }
                 | ReceiveError::NotSent { .. }
+                | ReceiveError::NotFifo { .. }
+                | ReceiveError::Held { .. }
                 | ReceiveError::Fifo { .. }
                 | ReceiveError::MarkerContradicts { .. } => {
                     return Err(format!(
@@ -177,6 +179,8 @@ impl World {
                     }
                 }
                 Output::NewerGeneration { .. } => live.newer = true,
+                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
+                other @ (Output::Log { .. } | Output::Resume { .. }) => return Err(format!("p{slot}#{number} gives {other:?}")),
             }
         }
         Ok(())
@@ -287,7 +291,7 @@ impl World {
     }
 
     fn datagram(&mut self, number: u64, target: u64, delay: u64, frame: Frame) {
-        if !self.reach(number, target) {
+        if !self.reach(number, self.at_address(target)) {
             return;
         }
         let draw = if self.healed { 1_000 } else { self.rng.u32(0..1_000) };

@@ -55,7 +55,7 @@ impl World {
         let Some((member, incarnation)) = process.registered else { return Ok(Some(false)) };
         let current = process.live.as_ref().map(|live| live.participant.identity().generation);
         if current == Some(generation) {
-            process.preparation = None;
+            (process.preparation, process.loaded_before) = (None, None);
             process.holds = self.now >= process.lease_until;
             return Ok(Some(!process.holds));
         }
@@ -65,7 +65,8 @@ impl World {
             (None, Some(_)) => return Ok(None),
             (Some(restore), _) => {
                 let fits = |at: &mut Preparation| at.restore == restore && at.generation == generation && at.loaded.is_some();
-                let Some(Preparation { loaded: Some(part), .. }) = process.preparation.take_if(fits) else {
+                let prepared = process.preparation.take_if(fits).or_else(|| process.loaded_before.take_if(fits));
+                let Some(Preparation { loaded: Some(part), .. }) = prepared else {
                     self.note(format_args!("p{}#{number} has no part to run from in generation {generation}", process.slot));
                     process.holds = true;
                     return Ok(Some(false));

@@ -44,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) slowness: u64,
     pub(crate) live: Option<Live>,
     pub(crate) preparation: Option<Preparation>,
+    /// The one before it, if that was loaded: its generation may have begun without this process.
+    pub(crate) loaded_before: Option<Preparation>,
     /// What the coordinator hasn't taken, by number.
     pub(crate) reports: BTreeMap<u64, Report>,
     pub(crate) report_numbers: u64,
@@ -146,6 +148,7 @@ impl Process {
             slowness,
             live: None,
             preparation: None,
+            loaded_before: None,
             reports: BTreeMap::new(),
             report_numbers: 0,
             waiting: VecDeque::new(),
