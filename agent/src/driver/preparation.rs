@@ -39,7 +39,11 @@ enum Stage {
 
 /// The newest restore that this process was told to prepare, if there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Preparations(Option<Preparation>);
+pub(crate) struct Preparations {
+    newest: Option<Preparation>,
+    /// One from before it, whose part was loaded: its generation may have begun without this process, and goes on if the newest restore fails.
+    loaded_before: Option<Preparation>,
+}
 
 impl Preparations {
     /// Begins to load the part, unless that was done already. `done` is called on the runtime.
@@ -49,8 +53,12 @@ impl Preparations {
             let is_loaded = matches!(at.stage, Stage::Loaded { .. });
             at.restore == restore && at.generation == generation && (is_loaded || at.attempt >= attempt)
         };
-        if self.0.as_ref().is_some_and(begun) {
+        if self.newest.as_ref().is_some_and(begun) {
             return;
+        }
+        let is_another = |at: &mut Preparation| at.restore != restore && matches!(at.stage, Stage::Loaded { .. });
+        if let Some(loaded) = self.newest.take_if(is_another) {
+            self.loaded_before = Some(loaded);
         }
         tracing::info!(%generation, %restore, attempt, snapshot = %part.snapshot, "preparing a restore");
         let load = prepare::load_and_tell(part.clone(), Arc::clone(&outward.door), outward.reporter.clone());
@@ -59,13 +67,13 @@ impl Preparations {
             done(Loaded { generation, restore, attempt, result });
         };
         let task = AbortOnDrop(outward.runtime.spawn(task.in_current_span()).abort_handle());
-        self.0 = Some(Preparation { restore, generation, attempt, stage: Stage::Loading { _task: task } });
+        self.newest = Some(Preparation { restore, generation, attempt, stage: Stage::Loading { _task: task } });
     }
 
     /// Takes what was loaded, and reports on it.
     pub(crate) fn loaded(&mut self, loaded: Loaded, outward: &Outward) {
         let Loaded { generation, restore, attempt, result } = loaded;
-        let Some(at) = &mut self.0 else { return };
+        let Some(at) = &mut self.newest else { return };
         if (at.restore, at.generation, at.attempt) != (restore, generation, attempt) {
             return;
         }
@@ -84,16 +92,18 @@ impl Preparations {
 
     /// The part of this restore, if it is loaded. It is handed out once.
     pub(crate) fn take(&mut self, restore: RestoreId, generation: Generation) -> Option<LoadedPart> {
-        let prepared =
-            self.0.take_if(|at| at.restore == restore && at.generation == generation && matches!(at.stage, Stage::Loaded { .. }));
+        let fits = |at: &mut Preparation| {
+            at.restore == restore && at.generation == generation && matches!(at.stage, Stage::Loaded { .. })
+        };
+        let prepared = self.newest.take_if(fits).or_else(|| self.loaded_before.take_if(fits));
         match prepared?.stage {
             Stage::Loaded { part, .. } => Some(*part),
             Stage::Loading { .. } | Stage::Failed { .. } => None,
         }
     }
 
-    /// Forgets it.
+    /// Forgets all.
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 }

@@ -269,3 +269,40 @@ async fn a_part_that_could_not_be_loaded_is_loaded_when_the_coordinator_asks_aga
     assert_eq!(bytes, committed.parts[&name("p2")].objects.iter().map(|object| object.bytes).sum::<u64>());
     assert_eq!(seen.restored.load(Ordering::SeqCst), 0, "nothing was given to the application yet");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_began_unheard_is_run_in_when_the_restore_after_it_fails() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let _processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
+    plane.registered(4).await;
+    plane.run_all(1);
+    eventually("traffic", || seen.delivered() > 100).await;
+    let committed = plane.snapshot(1, 16 << 10, &VIEW).await;
+    let first = plane.prepare(&committed, 2);
+    for of in VIEW {
+        let prepared = |member: &MemberName, event: &ReportEvent| match event {
+            ReportEvent::Prepared { restore, .. } if *restore == first && *member == name(of) => Some(()),
+            _ => None,
+        };
+        plane.reported("it is prepared", prepared).await;
+    }
+    // Generation 2 begins, and before anybody hears of that another restore does.
+    let second = plane.prepare(&committed, 3);
+    let prepared = |_: &MemberName, event: &ReportEvent| match event {
+        ReportEvent::Prepared { restore, .. } if *restore == second => Some(()),
+        _ => None,
+    };
+    plane.reported("the second restore is prepared", prepared).await;
+    for of in VIEW {
+        plane.desire(of, Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: Some(first) });
+    }
+    for of in VIEW {
+        let running = |member: &MemberName, event: &ReportEvent| match event {
+            ReportEvent::Running { generation: Generation(2) } if *member == name(of) => Some(()),
+            _ => None,
+        };
+        plane.reported("it runs", running).await;
+    }
+    assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
+}
