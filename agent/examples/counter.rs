@@ -1,4 +1,4 @@
-//! Members that count together: each adds what it hears of, and tells a neighbour. `docs/agent.md` explains it line by line.
+//! Members that count together: each adds what it hears of, and tells a neighbour. `docs/agent.md` shows it whole.
 //!
 //! `cargo run -p stillframe-agent --example counter -- http://127.0.0.1:7700 count a` (and `b`, and `c`, each in a terminal of its own)
 
