@@ -279,7 +279,7 @@ impl Run {
     }
 
     async fn check_all(&mut self) {
-        self.summary.verified = check::bucket::committed_verify(&self.stage, &mut self.history, true).await;
+        self.summary.verified += check::bucket::committed_verify(&self.stage, &mut self.history, true).await;
         if let Err(violation) = check::bucket::nothing_without_owner(&self.stage, &mut self.history, true).await {
             self.violation(violation);
         }

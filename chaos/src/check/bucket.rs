@@ -13,7 +13,8 @@ use stillframe_protocol::SnapshotId;
 use super::{History, within_bound};
 use crate::stage::Stage;
 
-/// Verifies the committed snapshots that weren't yet, or all of them, and adds up the money in each. Gives how many.
+/// Verifies the committed snapshots that weren't yet, or all of them, and adds up the money in each. Gives how many were verified for the
+/// first time.
 pub async fn committed_verify(stage: &Stage, history: &mut History, all: bool) -> usize {
     let archive = stage.bucket.archive().await;
     let mut verified = 0;
@@ -27,8 +28,7 @@ pub async fn committed_verify(stage: &Stage, history: &mut History, all: bool) -
                 violations.push(format!("the manifest of snapshot {id} has other bytes than before"));
             }
             Ok(digest) => {
-                seen.manifest = Some(digest);
-                verified += 1;
+                verified += usize::from(seen.manifest.replace(digest).is_none());
             }
             // Deleted since it was listed: what is being deleted is no violation.
             Err(_) if is_gone(stage, *id).await => {}
