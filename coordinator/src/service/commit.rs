@@ -63,6 +63,13 @@ impl Service {
         });
     }
 
+    /// Those of the snapshots that this replica isn't committing already.
+    pub(crate) fn without_committing(&self, mut snapshots: Vec<SnapshotId>) -> Vec<SnapshotId> {
+        let committing = lock(&self.committing);
+        snapshots.retain(|id| !committing.contains(id));
+        snapshots
+    }
+
     async fn drive(&self, complete: CompleteSnapshot) {
         let (id, cluster) = (complete.id, complete.cluster.clone());
         let complete = Arc::new(complete);

@@ -177,8 +177,8 @@ impl Service {
         let service = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(ASK_AFTER).await;
-            let mut snapshots: Vec<SnapshotId> = std::mem::take(&mut *lock(&service.gathering.to_ask)).into_iter().collect();
-            snapshots.retain(|id| !lock(&service.committing).contains(id));
+            let snapshots = std::mem::take(&mut *lock(&service.gathering.to_ask)).into_iter().collect();
+            let snapshots = service.without_committing(snapshots);
             if snapshots.is_empty() {
                 return;
             }

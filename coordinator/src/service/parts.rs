@@ -1,9 +1,13 @@
 //! Taking parts. They come all at once at the end of a snapshot, so they are gathered for a moment and inserted together; and when they are the
 //! last that a snapshot waits for, the certificate is verified at once and the snapshot goes to `committing` in the same commit.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use stillframe_protocol::SnapshotId;
+use stillframe_protocol::{MemberName, SnapshotId};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -13,7 +17,7 @@ use super::{
 };
 use crate::{
     decide::{part, snapshot},
-    store::{CompleteSnapshot, PartRow, Taken},
+    store::{CompleteSnapshot, PartRow, StoreError, Taken},
 };
 
 /// How long a part that isn't the last waits for others to go with it.
@@ -24,6 +28,20 @@ const BATCH_BYTES: u64 = 16 << 20;
 
 /// A part, and who waits for the answer.
 type Reported = (PartRow, Answer<bool>);
+
+/// Whose part of which snapshot.
+type Key = (SnapshotId, MemberName);
+
+fn key(row: &PartRow) -> Key {
+    (row.report.snapshot, row.member.clone())
+}
+
+/// What became of parts. Those that are neither are of no use any more.
+#[derive(Debug, Default)]
+struct Stored {
+    there: HashSet<Key>,
+    failed: HashMap<Key, Arc<ServiceError>>,
+}
 
 /// Starts the task that empties the queue.
 pub(super) fn serve(service: &Arc<Service>, mut parts: mpsc::Receiver<Reported>) {
@@ -51,43 +69,65 @@ impl Service {
             let (mut rows, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some((row, answer)) = rest.next_if(|_| bytes < BATCH_BYTES) {
                 bytes += part::bytes(&row.report).min(32 << 10);
-                answers.push((row.report.snapshot, row.member.clone(), answer));
+                answers.push((key(&row), answer));
                 rows.push(row);
             }
-            let result = self.store_parts(rows).await.map(|there| there.into_iter().collect::<HashSet<_>>()).map_err(Arc::new);
-            for (snapshot, member, answer) in answers {
-                let part = (snapshot, member);
+            let stored = self.store_parts(rows).await;
+            for (part, answer) in answers {
+                let result =
+                    stored.failed.get(&part).map_or_else(|| Ok(stored.there.contains(&part)), |error| Err(Arc::clone(error)));
                 // Whoever hung up will report again.
-                drop(answer.send(result.as_ref().map(|there| there.contains(&part)).map_err(Arc::clone)));
+                drop(answer.send(result));
             }
         }
     }
 
-    /// Stores parts; gives those that are there.
-    async fn store_parts(
-        self: &Arc<Self>,
-        mut rows: Vec<PartRow>,
-    ) -> Result<Vec<(SnapshotId, stillframe_protocol::MemberName)>, ServiceError> {
-        let mut there = Vec::new();
+    /// Stores parts.
+    async fn store_parts(self: &Arc<Self>, mut rows: Vec<PartRow>) -> Stored {
+        let mut stored = Stored::default();
         for (complete, last) in self.take_last(&mut rows) {
             let id = complete.id;
-            if self.store_last_parts(complete, &last).await? {
-                there.extend(last.into_iter().map(|row| (id, row.member)));
-            } else {
-                rows.extend(last);
+            match self.store_last_parts(complete, &last).await {
+                Ok(true) => stored.there.extend(last.iter().map(key)),
+                Ok(false) => rows.extend(last),
+                // As parts like any others, then: what is wrong with one snapshot keeps no other's parts back.
+                Err(error) => {
+                    tracing::debug!(snapshot = %id, %error, "the last parts were not stored together with the step to committing");
+                    rows.extend(last);
+                }
             }
         }
         if rows.is_empty() {
-            return Ok(there);
+            return stored;
         }
-        let Taken { there: stored, all_new } = self.store.insert_parts(&rows).await?;
-        there.extend(stored);
-        if all_new {
-            self.gather(rows);
-        } else {
-            self.ask_soon(rows.iter().map(|row| row.report.snapshot).collect());
+        match self.store.insert_parts(&rows).await {
+            Err(StoreError::Fault { reason }) if rows.len() > 1 => {
+                tracing::warn!(reason, parts = rows.len(), "the database refuses parts; each is tried alone");
+                for row in rows {
+                    let result = self.store.insert_parts(std::slice::from_ref(&row)).await;
+                    self.take_result(&mut stored, vec![row], result);
+                }
+            }
+            result => self.take_result(&mut stored, rows, result),
         }
-        Ok(there)
+        stored
+    }
+
+    fn take_result(self: &Arc<Self>, stored: &mut Stored, rows: Vec<PartRow>, result: Result<Taken, StoreError>) {
+        match result {
+            Ok(Taken { there, all_new }) => {
+                stored.there.extend(there);
+                if all_new {
+                    self.gather(rows);
+                } else {
+                    self.ask_soon(rows.iter().map(|row| row.report.snapshot).collect());
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(ServiceError::from(error));
+                stored.failed.extend(rows.iter().map(|row| (key(row), Arc::clone(&error))));
+            }
+        }
     }
 
     /// Stores the last parts of a snapshot together with its going to `committing`, where nothing speaks against it; else changes nothing.

@@ -222,8 +222,8 @@ pub trait Store: idempotency::Keys + Send + Sync + std::fmt::Debug + 'static {
     /// of two last parts in two transactions, neither sees the other.
     async fn complete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<Vec<CompleteSnapshot>, StoreError>;
 
-    /// Snapshots that somebody has to drive forward: complete or committing.
-    async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError>;
+    /// Snapshots that somebody has to drive forward, complete or committing: in the order of their ids, those behind `after`, so many at most.
+    async fn unfinished(&self, after: Option<SnapshotId>, limit: u32) -> Result<Vec<SnapshotId>, StoreError>;
 
     /// The parts of a snapshot.
     async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<stillframe_archive::Part>, StoreError>;

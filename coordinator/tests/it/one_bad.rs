@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use stillframe_api::{agent::AssignmentQuery, retention::Retention, snapshot::SnapshotState};
+use stillframe_api::{
+    agent::AssignmentQuery,
+    retention::Retention,
+    snapshot::{Snapshot, SnapshotState},
+};
 use stillframe_protocol::ClusterName;
 
 use crate::{
-    agent::{Agent, OnSnapshot},
+    agent::{Agent, OnSnapshot, part},
     harness::World,
 };
 
@@ -73,4 +77,46 @@ async fn one_cluster_that_can_not_be_read_keeps_no_other_from_its_turn() {
     assert!(told.view_age_ms < 2_000, "the word on the others is fresh, and {} ms old", told.view_age_ms);
     assert_eq!(world.count("SELECT count(*) FROM audit WHERE cluster = 'a-bad-one' AND action = 'snapshot.aborted'").await, 1);
     drop(bad);
+}
+
+#[tokio::test]
+async fn a_part_that_the_database_refuses_keeps_none_of_those_reported_with_it_back() {
+    let mut world = World::start().await;
+    let good = std::mem::replace(&mut world.cluster, ClusterName::new("a-bad-one").expect("a name"));
+    world.create_cluster_with(2, |settings| settings.max_concurrent = 16).await;
+    let bad = [Agent::start(&world, "refused").await, Agent::start(&world, "p2").await];
+    world.first_committed().await;
+    let bad_cluster = std::mem::replace(&mut world.cluster, good);
+    world.create_cluster_with(2, |settings| settings.max_concurrent = 16).await;
+    let agents = [Agent::start(&world, "p1").await, Agent::start(&world, "p2").await];
+    world.first_committed().await;
+    for agent in bad.iter().chain(&agents) {
+        agent.behave(|b| b.on_snapshot = OnSnapshot::Ignore);
+    }
+    world
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON parts FOR EACH ROW WHEN (NEW.member = 'refused') EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    for last in [false, true] {
+        for _ in 0..8 {
+            let (one, other) =
+                (world.client.take_snapshot(&bad_cluster, &Default::default()).await.expect("a snapshot"), world.take().await);
+            let report = async |cluster: &ClusterName, agent: &Agent, of: &Snapshot| {
+                let event = part(of.id, of.epoch.expect("an epoch"), of.generation);
+                world.client.report(cluster, &agent.member, agent.incarnation, event).await
+            };
+            if last {
+                assert!(report(&bad_cluster, &bad[1], &one).await.expect("taken").relevant);
+                assert!(report(&world.cluster, &agents[1], &other).await.expect("taken").relevant);
+            }
+            // They come within the moment for which parts are gathered, or nearly so.
+            let (refused, taken) = tokio::join!(report(&bad_cluster, &bad[0], &one), report(&world.cluster, &agents[0], &other));
+            assert!(refused.is_err(), "{refused:?}");
+            assert!(taken.expect("taken").relevant);
+            let ended = if last { world.ended(&other).await.state } else { SnapshotState::Recording };
+            assert_eq!(ended == SnapshotState::Committed, last);
+        }
+    }
 }

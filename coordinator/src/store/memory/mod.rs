@@ -190,8 +190,8 @@ impl Store for MemoryStore {
         Ok(self.lock().complete_snapshots(snapshots))
     }
 
-    async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError> {
-        Ok(self.lock().unfinished())
+    async fn unfinished(&self, after: Option<SnapshotId>, limit: u32) -> Result<Vec<SnapshotId>, StoreError> {
+        Ok(self.lock().unfinished(after, limit as usize))
     }
 
     async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<Part>, StoreError> {

@@ -13,9 +13,6 @@ use crate::{
     store::{CompleteSnapshot, PartRow, ProgressRow, Taken},
 };
 
-/// How many unfinished snapshots are told at once.
-const BATCH: usize = 100;
-
 impl State {
     /// A snapshot that is being recorded and waits for this incarnation of a member.
     pub(super) fn wanting(
@@ -76,13 +73,14 @@ impl State {
         known.filter(|(_, snapshot)| is_to_be_driven(snapshot) && snapshot.is_complete()).filter_map(complete).collect()
     }
 
-    pub(super) fn unfinished(&self) -> Vec<SnapshotId> {
+    pub(super) fn unfinished(&self, after: Option<SnapshotId>, limit: usize) -> Vec<SnapshotId> {
         let unfinished = |snapshot: &Snapshot| match snapshot.facts.state {
             SnapshotState::Committing => true,
             _ => is_to_be_driven(snapshot) && snapshot.is_complete(),
         };
         let unfinished = self.snapshots().map(|(_, snapshot)| snapshot).filter(|snapshot| unfinished(snapshot));
-        unfinished.take(BATCH).map(|snapshot| snapshot.facts.id).collect()
+        let behind: BTreeSet<SnapshotId> = unfinished.map(|snapshot| snapshot.facts.id).filter(|id| Some(*id) > after).collect();
+        behind.into_iter().take(limit).collect()
     }
 
     pub(super) fn parts(&self, id: SnapshotId) -> Vec<Part> {

@@ -132,8 +132,8 @@ impl Store for PostgresStore {
         reports::complete(&self.pool, snapshots).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError> {
-        reports::unfinished(&self.pool).await
+    async fn unfinished(&self, after: Option<SnapshotId>, limit: u32) -> Result<Vec<SnapshotId>, StoreError> {
+        reports::unfinished(&self.pool, after, limit).await
     }
 
     async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<Part>, StoreError> {

@@ -132,14 +132,18 @@ pub(super) async fn complete(pool: &PgPool, ids: &[SnapshotId]) -> Result<Vec<Co
 }
 
 /// Snapshots that a replica left complete or committing.
-pub(super) async fn unfinished(pool: &PgPool) -> Result<Vec<SnapshotId>, StoreError> {
+pub(super) async fn unfinished(pool: &PgPool, after: Option<SnapshotId>, limit: u32) -> Result<Vec<SnapshotId>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"
         SELECT s.id FROM snapshots s
-         WHERE s.state = 'committing'
-            OR (s.state = 'recording' AND s.view_members = (SELECT count(*) FROM parts p WHERE p.snapshot = s.id))
-         LIMIT 100
-        "#
+         WHERE s.id > $1
+           AND (s.state = 'committing'
+                OR (s.state = 'recording' AND s.view_members = (SELECT count(*) FROM parts p WHERE p.snapshot = s.id)))
+         ORDER BY s.id
+         LIMIT $2
+        "#,
+        after.map_or_else(Uuid::nil, |id| id.0),
+        i64::from(limit),
     )
     .fetch_all(pool)
     .await

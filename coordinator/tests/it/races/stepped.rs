@@ -140,8 +140,8 @@ impl Store for Stepped {
         self.mutation.complete_snapshots(self, snapshots).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<SnapshotId>, StoreError> {
-        read!(self.unfinished())
+    async fn unfinished(&self, after: Option<SnapshotId>, limit: u32) -> Result<Vec<SnapshotId>, StoreError> {
+        read!(self.unfinished(after, limit))
     }
 
     async fn parts(&self, snapshot: SnapshotId) -> Result<Vec<Part>, StoreError> {

@@ -467,8 +467,7 @@ impl Pair {
         let answers = async |store: &dyn Store| {
             let mut standings = store.standings(&ids).await?;
             standings.sort_by_key(|standing| standing.snapshot);
-            let mut unfinished = store.unfinished().await?;
-            unfinished.sort();
+            let unfinished = store.unfinished(None, 100).await?;
             let mut complete = store.complete_snapshots(&ids).await?;
             complete.sort_by_key(|complete| complete.id);
             let mut expired = store.expired_leases().await?;

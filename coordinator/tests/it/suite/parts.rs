@@ -131,9 +131,12 @@ pub(super) async fn what_somebody_has_to_drive_forward_is_complete_or_committing
     s.report(second, "p1").await;
     s.certify(second).await;
     s.commit(third).await;
-    let mut unfinished = s.store().unfinished().await.expect("a list");
-    unfinished.sort_unstable();
-    assert_eq!(unfinished, [first, second]);
+    let page = async |after, limit| s.store().unfinished(after, limit).await.expect("a list");
+    assert_eq!(page(None, 9).await, [first, second]);
+    assert_eq!(
+        (page(None, 1).await, page(Some(first), 1).await, page(Some(second), 1).await),
+        (vec![first], vec![second], vec![])
+    );
     assert_eq!(s.snapshot(waiting).await.state, SnapshotState::Recording);
 }
 
