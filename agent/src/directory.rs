@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use stillframe_api::agent::{Peer, Peers};
 use stillframe_protocol::{Incarnation, MemberId, MemberName};
 
@@ -9,8 +10,9 @@ use stillframe_protocol::{Incarnation, MemberId, MemberName};
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     me: MemberName,
-    ids: HashMap<MemberName, MemberId>,
-    members: HashMap<MemberId, Peer>,
+    // Looked at with every message, so by a hash that is cheaper than the standard library's. The names are the coordinator's.
+    ids: HashMap<MemberName, MemberId, RandomState>,
+    members: HashMap<MemberId, Peer, RandomState>,
     names: BTreeMap<MemberName, MemberId>,
 }
 
