@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use stillframe_protocol::{ClusterName, Generation, MemberName};
+use stillframe_protocol::{ClusterName, Generation, MemberName, RestoreId};
 
 use crate::state::RestoreError;
 
@@ -56,6 +56,17 @@ pub enum AgentError {
         generation: Generation,
         /// What the application, or the reader of its part, said.
         source: RestoreError,
+    },
+    /// A generation has begun that this process holds no part for.
+    #[error(
+        "generation {generation} has begun from restore {restore}, and this process holds no part prepared for it; start the process again, and the \
+         cluster is put back"
+    )]
+    NoPart {
+        /// The generation.
+        generation: Generation,
+        /// The restore that it began from.
+        restore: RestoreId,
     },
     /// The cluster starts anew from its initial state, and this process isn't in its own any more.
     #[error(

@@ -148,6 +148,11 @@ pub struct PrepareRestore {
     /// The generation that it makes.
     #[schema(value_type = u64)]
     pub generation: Generation,
+    /// The generation that the member is in until then, and goes on in if this restore fails. It may have begun without the member's having heard of it,
+    /// so the part that it begins from has to be kept. 0 before the first.
+    #[serde(default)]
+    #[schema(value_type = u64)]
+    pub in_force: Generation,
     /// The objects of the part.
     #[schema(value_type = Vec<Object>)]
     pub objects: Vec<ObjectEntry>,

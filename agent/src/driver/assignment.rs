@@ -92,12 +92,8 @@ impl Driver {
             (None, None) => self.start_fresh(generation, epoch),
             (None, Some(ran)) => return Err(AgentError::StartAgain { generation, ran }),
             (Some(restore), _) => {
-                let Some(part) = self.preparations.take(restore, generation) else {
-                    // Past the commit point without this process's part: as after any crash, the coordinator starts another restore.
-                    tracing::warn!(%generation, %restore, "this process has no prepared part to start from; waiting for another restore");
-                    self.hold(Hold::Waiting);
-                    return Ok(false);
-                };
+                // Past the commit point without this process's part: it ends, and as after any crash the coordinator starts another restore.
+                let part = self.preparations.take(restore, generation).ok_or(AgentError::NoPart { generation, restore })?;
                 self.resume(part, generation, epoch)?;
             }
         }

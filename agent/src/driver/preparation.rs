@@ -41,8 +41,9 @@ enum Stage {
 #[derive(Debug, Default)]
 pub(crate) struct Preparations {
     newest: Option<Preparation>,
-    /// One from before it, whose part was loaded: its generation may have begun without this process, and goes on if the newest restore fails.
-    loaded_before: Option<Preparation>,
+    /// The one that the generation in force began with, if its part was loaded: that generation may have begun without this process, and goes on if the
+    /// newest restore fails, and whatever is prepared after it.
+    in_force: Option<Preparation>,
 }
 
 impl Preparations {
@@ -56,10 +57,12 @@ impl Preparations {
         if self.newest.as_ref().is_some_and(begun) {
             return;
         }
-        let is_another = |at: &mut Preparation| at.restore != restore && matches!(at.stage, Stage::Loaded { .. });
-        if let Some(loaded) = self.newest.take_if(is_another) {
-            self.loaded_before = Some(loaded);
+        let is_in_force = |at: &mut Preparation| at.generation == part.in_force && matches!(at.stage, Stage::Loaded { .. });
+        if let Some(loaded) = self.newest.take_if(is_in_force) {
+            self.in_force = Some(loaded);
         }
+        // Another one is in force: that generation will never begin again.
+        self.in_force.take_if(|at| at.generation < part.in_force);
         tracing::info!(%generation, %restore, attempt, snapshot = %part.snapshot, "preparing a restore");
         let load = prepare::load_and_tell(part.clone(), Arc::clone(&outward.door), outward.reporter.clone());
         let task = async move {
@@ -95,7 +98,7 @@ impl Preparations {
         let fits = |at: &mut Preparation| {
             at.restore == restore && at.generation == generation && matches!(at.stage, Stage::Loaded { .. })
         };
-        let prepared = self.newest.take_if(fits).or_else(|| self.loaded_before.take_if(fits));
+        let prepared = self.newest.take_if(fits).or_else(|| self.in_force.take_if(fits));
         match prepared?.stage {
             Stage::Loaded { part, .. } => Some(*part),
             Stage::Loading { .. } | Stage::Failed { .. } => None,

@@ -41,6 +41,7 @@ struct State {
     revision: u64,
     peers_revision: u64,
     epoch: Epoch,
+    in_force: Generation,
     open: Vec<OpenSnapshot>,
     outcomes: Vec<Outcome>,
     parts: BTreeMap<(Epoch, MemberName), PartReport>,
@@ -158,6 +159,11 @@ impl Plane {
         self.change(|state| state.members.get_mut(&name(of)).unwrap().desired = desired);
     }
 
+    /// A generation begins, and nobody is told of it yet.
+    pub(crate) fn begin_unheard(&self, generation: u64) {
+        self.change(|state| state.in_force = Generation(generation));
+    }
+
     /// Lets everyone run.
     pub(crate) fn run_all(&self, generation: u64) {
         self.change(|state| {
@@ -260,6 +266,7 @@ impl Plane {
                     restore,
                     snapshot: committed.snapshot,
                     generation: Generation(generation),
+                    in_force: state.in_force,
                     objects: part.objects.clone(),
                     sent,
                     received,

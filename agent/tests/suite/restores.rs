@@ -6,15 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use stillframe_agent::{Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
+use stillframe_agent::{AgentError, Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
 use stillframe_api::agent::{Desired, PrepareProblem, ReportEvent};
 use stillframe_archive::{ChannelRecord, Role};
-use stillframe_protocol::{Epoch, Generation};
+use stillframe_protocol::{Epoch, Generation, RestoreId};
+use uuid::Uuid;
 
 use crate::{
     cluster::{Process, config, eventually, money, spawn},
     ledger::{Bank, START, Seen},
-    plane::{Names, Plane, name},
+    plane::{Committed, Names, PATIENCE, Plane, name},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -271,7 +272,7 @@ async fn a_part_that_could_not_be_loaded_is_loaded_when_the_coordinator_asks_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_generation_that_began_unheard_is_run_in_when_the_restore_after_it_fails() {
+async fn a_generation_that_began_unheard_is_run_in_however_many_restores_after_it_fail() {
     let plane = Plane::new(LEASE).await;
     let seen = Arc::new(Seen::default());
     let _processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
@@ -279,21 +280,12 @@ async fn a_generation_that_began_unheard_is_run_in_when_the_restore_after_it_fai
     plane.run_all(1);
     eventually("traffic", || seen.delivered() > 100).await;
     let committed = plane.snapshot(1, 16 << 10, &VIEW).await;
-    let first = plane.prepare(&committed, 2);
-    for of in VIEW {
-        let prepared = |member: &MemberName, event: &ReportEvent| match event {
-            ReportEvent::Prepared { restore, .. } if *restore == first && *member == name(of) => Some(()),
-            _ => None,
-        };
-        plane.reported("it is prepared", prepared).await;
+    let first = prepared_by_all(&plane, &committed, 2).await;
+    // Generation 2 begins, and before anybody hears of that, other restores do, and fail.
+    plane.begin_unheard(2);
+    for generation in 3..6 {
+        prepared_by_all(&plane, &committed, generation).await;
     }
-    // Generation 2 begins, and before anybody hears of that another restore does.
-    let second = plane.prepare(&committed, 3);
-    let prepared = |_: &MemberName, event: &ReportEvent| match event {
-        ReportEvent::Prepared { restore, .. } if *restore == second => Some(()),
-        _ => None,
-    };
-    plane.reported("the second restore is prepared", prepared).await;
     for of in VIEW {
         plane.desire(of, Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: Some(first) });
     }
@@ -305,4 +297,29 @@ async fn a_generation_that_began_unheard_is_run_in_when_the_restore_after_it_fai
         plane.reported("it runs", running).await;
     }
     assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_a_part_for_the_generation_that_has_begun_ends_so_that_the_cluster_can_be_put_back() {
+    let plane = Plane::new(LEASE).await;
+    let seen = Arc::new(Seen::default());
+    let process = start(&plane, "p1", 1, &seen);
+    plane.registered(1).await;
+    let restore = RestoreId(Uuid::now_v7());
+    plane.desire("p1", Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: Some(restore) });
+    let ended = tokio::time::timeout(PATIENCE, process.task).await.expect("it ends in time").expect("no panic");
+    let error = ended.expect_err("it can't run");
+    assert!(matches!(error, AgentError::NoPart { generation: Generation(2), restore: of } if of == restore), "{error}");
+}
+
+async fn prepared_by_all(plane: &Plane, committed: &Committed, generation: u64) -> RestoreId {
+    let restore = plane.prepare(committed, generation);
+    for of in VIEW {
+        let prepared = |member: &MemberName, event: &ReportEvent| match event {
+            ReportEvent::Prepared { restore: r, .. } if *r == restore && *member == name(of) => Some(()),
+            _ => None,
+        };
+        plane.reported("it is prepared", prepared).await;
+    }
+    restore
 }

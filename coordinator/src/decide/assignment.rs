@@ -33,6 +33,8 @@ pub enum Wanted {
         snapshot: SnapshotId,
         /// The generation it makes.
         generation: Generation,
+        /// The generation that the member runs in, or was to, until then: what it goes back to if the restore fails.
+        in_force: Generation,
         /// The member of the snapshot whose part it is.
         part: MemberName,
         /// How often it was asked to try again.
@@ -104,15 +106,16 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
     if let Some(restore) = facts.restore.as_ref().filter(|restore| !restore.state.has_ended()) {
         match restore.state {
             RestoreState::Preparing => {
-                let Some(member) = restore.members.get(name).filter(|m| m.incarnation == incarnation) else {
+                let Some(mine) = restore.members.get(name).filter(|m| m.incarnation == incarnation) else {
                     return wait(cluster.phase_reason.clone().unwrap_or_else(|| "a restore is under way".to_owned()));
                 };
                 return Ok(Wanted::Prepare {
                     restore: restore.id,
                     snapshot: restore.snapshot,
                     generation: restore.generation,
-                    part: member.part.as_ref().unwrap_or(name).clone(),
-                    attempt: member.attempt,
+                    in_force: member.generation,
+                    part: mine.part.as_ref().unwrap_or(name).clone(),
+                    attempt: mine.attempt,
                 });
             }
             // Until all that takes is there, everybody goes on; what is done meanwhile is undone by the restore.

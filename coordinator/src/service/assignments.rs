@@ -121,7 +121,7 @@ impl Service {
             Wanted::Wait { why } => Desired::Wait { why: why.sentence(facts) },
             Wanted::Leave { why } => Desired::Leave { why },
             Wanted::Run { generation, epoch, restore } => Desired::Run { generation, epoch, restore },
-            Wanted::Prepare { restore, snapshot, generation, part, attempt } => {
+            Wanted::Prepare { restore, snapshot, generation, in_force, part, attempt } => {
                 let part = self.part(view, snapshot, &part).await?;
                 let renamed = view.facts.restore.as_ref().map(|restore| restore.mapping.clone()).unwrap_or_default();
                 let part = mapping::rename(&renamed, part);
@@ -129,6 +129,7 @@ impl Service {
                     restore,
                     snapshot,
                     generation,
+                    in_force,
                     objects: part.objects,
                     sent: part.sent,
                     received: part.received,

@@ -87,7 +87,7 @@ impl World {
 
     fn begun(&mut self, number: u64, process: &mut Process, generation: Generation) -> Checked {
         process.holds = false;
-        (process.preparation, process.loaded_before) = (None, None);
+        (process.preparation, process.in_force) = (None, None);
         let report = process.report(Report::Word(Word::Running { generation }));
         self.send_report(number, process, report);
         self.connect(number, process)
@@ -112,10 +112,6 @@ impl World {
         };
         if process.preparation.as_ref().is_some_and(begun) {
             return;
-        }
-        let is_another = |at: &mut Preparation| at.restore != restore && at.loaded.is_some();
-        if let Some(loaded) = process.preparation.take_if(is_another) {
-            process.loaded_before = Some(loaded);
         }
         process.preparation = Some(Preparation { restore, generation, attempt, loaded: None });
         let delay = self.rng.u64(2 * MS..=120 * MS) * process.slowness;

@@ -27,7 +27,8 @@ impl World {
                 self.note(format_args!("p{}#{number} leaves: {why}", process.slot));
                 return Ok(false);
             }
-            Wanted::Prepare { restore, snapshot, generation, part, attempt } => {
+            Wanted::Prepare { restore, snapshot, generation, in_force, part, attempt } => {
+                process.keep(*in_force);
                 self.prepare(number, process, (*restore, *generation, *attempt), (*snapshot, part.clone()));
                 return Ok(true);
             }
@@ -55,7 +56,7 @@ impl World {
         let Some((member, incarnation)) = process.registered else { return Ok(Some(false)) };
         let current = process.live.as_ref().map(|live| live.participant.identity().generation);
         if current == Some(generation) {
-            (process.preparation, process.loaded_before) = (None, None);
+            (process.preparation, process.in_force) = (None, None);
             process.holds = self.now >= process.lease_until;
             return Ok(Some(!process.holds));
         }
@@ -65,11 +66,10 @@ impl World {
             (None, Some(_)) => return Ok(None),
             (Some(restore), _) => {
                 let fits = |at: &mut Preparation| at.restore == restore && at.generation == generation && at.loaded.is_some();
-                let prepared = process.preparation.take_if(fits).or_else(|| process.loaded_before.take_if(fits));
+                let prepared = process.preparation.take_if(fits).or_else(|| process.in_force.take_if(fits));
                 let Some(Preparation { loaded: Some(part), .. }) = prepared else {
                     self.note(format_args!("p{}#{number} has no part to run from in generation {generation}", process.slot));
-                    process.holds = true;
-                    return Ok(Some(false));
+                    return Ok(None);
                 };
                 self.resume(number, process, identity, epoch, part)?;
             }

@@ -44,8 +44,8 @@ pub(crate) struct Process {
     pub(crate) slowness: u64,
     pub(crate) live: Option<Live>,
     pub(crate) preparation: Option<Preparation>,
-    /// The one before it, if that was loaded: its generation may have begun without this process.
-    pub(crate) loaded_before: Option<Preparation>,
+    /// The one that the generation in force begins with, if that was loaded: it may have begun without this process.
+    pub(crate) in_force: Option<Preparation>,
     /// What the coordinator hasn't taken, by number.
     pub(crate) reports: BTreeMap<u64, Report>,
     pub(crate) report_numbers: u64,
@@ -135,6 +135,14 @@ pub(crate) enum Stage {
 }
 
 impl Process {
+    /// Keeps the part that the generation in force begins with, and no other of before.
+    pub(crate) fn keep(&mut self, in_force: Generation) {
+        if let Some(loaded) = self.preparation.take_if(|at| at.generation == in_force && at.loaded.is_some()) {
+            self.in_force = Some(loaded);
+        }
+        self.in_force.take_if(|at| at.generation < in_force);
+    }
+
     pub(crate) fn new(slot: usize, instance: Uuid, replica: usize, slowness: u64) -> Self {
         Self {
             slot,
@@ -148,7 +156,7 @@ impl Process {
             slowness,
             live: None,
             preparation: None,
-            loaded_before: None,
+            in_force: None,
             reports: BTreeMap::new(),
             report_numbers: 0,
             waiting: VecDeque::new(),
