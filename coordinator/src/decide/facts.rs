@@ -10,6 +10,7 @@ use stillframe_api::{
     restore::{RestoreFailure, RestorePhase, RestoreState, UnreadableSnapshot},
     retention::Retention,
     schedule::{Misfire, OnOverlap},
+    settings::MAX_CONCURRENT,
     snapshot::{Abort, SnapshotState, Trigger},
     waiting::UnderWay,
 };
@@ -562,8 +563,8 @@ pub struct KeptFacts {
     pub holds: Vec<HoldFacts>,
 }
 
-/// How many outcomes are kept in sight of the agents.
-pub const OUTCOMES: usize = 16;
+/// How many outcomes are kept in sight of the agents, and how many of committed snapshots: as many as can be under way at once.
+pub const OUTCOMES: usize = MAX_CONCURRENT as usize;
 
 impl Facts {
     /// A snapshot that hasn't ended, or the one that was asked about.

@@ -178,9 +178,19 @@ fn give_up(draft: &mut Draft<'_>, id: SnapshotId, abort: Abort) {
 pub(super) fn add_outcome(draft: &mut Draft<'_>, outcome: OutcomeFacts) {
     let outcomes = &mut draft.next.outcomes;
     outcomes.push(outcome);
+    keep_in_sight(outcomes);
+}
+
+/// Leaves, in order, the newest [`OUTCOMES`] of all and the newest [`OUTCOMES`] of those that were committed: however many are aborted, a member hears of every
+/// snapshot that was committed with its part. (Without its part none is, and it has at most `max_concurrent` under way.)
+pub fn keep_in_sight(outcomes: &mut Vec<OutcomeFacts>) {
     outcomes.sort_by_key(|outcome| outcome.epoch);
-    let surplus = outcomes.len().saturating_sub(OUTCOMES);
-    outcomes.drain(..surplus);
+    let (mut newer, mut newer_committed) = (outcomes.len(), outcomes.iter().filter(|outcome| outcome.committed).count());
+    outcomes.retain(|outcome| {
+        newer -= 1;
+        newer_committed -= usize::from(outcome.committed);
+        newer < OUTCOMES || (outcome.committed && newer_committed < OUTCOMES)
+    });
 }
 
 /// Rule: a snapshot that needs the part of an incarnation that is gone can't be completed. One that has the part isn't harmed.

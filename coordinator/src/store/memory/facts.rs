@@ -16,8 +16,9 @@ use super::{
 use crate::{
     decide::{
         Facts,
-        facts::{CommittedFacts, ContinuityFacts, KeptFacts, OUTCOMES, OlderFacts, OutcomeFacts, RollbackFacts, SnapshotFacts},
+        facts::{CommittedFacts, ContinuityFacts, KeptFacts, OlderFacts, OutcomeFacts, RollbackFacts, SnapshotFacts},
         restore::mapping,
+        snapshot::keep_in_sight,
     },
     store::Scope,
 };
@@ -79,9 +80,7 @@ fn outcomes(cluster: &Cluster) -> Vec<OutcomeFacts> {
         Some(OutcomeFacts { id: s.id, epoch: s.epoch?, committed: was_committed, recording_at: s.recording_at? })
     };
     let mut outcomes: Vec<OutcomeFacts> = ended.filter_map(outcome).collect();
-    outcomes.sort_by_key(|outcome| outcome.epoch);
-    let surplus = outcomes.len().saturating_sub(OUTCOMES);
-    outcomes.drain(..surplus);
+    keep_in_sight(&mut outcomes);
     outcomes
 }
 

@@ -45,8 +45,12 @@ pub(super) async fn read(
                FROM snapshots s
               WHERE s.cluster = c.name AND (s.state IN ('pending', 'recording', 'committing') OR s.id = $2)) AS "snapshots!",
             (SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.epoch), '[]')
-               FROM (SELECT e.id, e.epoch, e.state IN ('committed', 'deleting', 'deleted') AND e.abort IS NULL AS committed, e.recording_at FROM snapshots e
-                      WHERE e.cluster = c.name AND e.epoch IS NOT NULL AND e.ended_at IS NOT NULL ORDER BY e.epoch DESC LIMIT 16) o) AS "outcomes!",
+               FROM ((SELECT e.id, e.epoch, e.abort IS NULL AS committed, e.recording_at FROM snapshots e
+                       WHERE e.cluster = c.name AND e.epoch IS NOT NULL AND e.ended_at IS NOT NULL ORDER BY e.epoch DESC LIMIT 16)
+                     UNION
+                     (SELECT e.id, e.epoch, true, e.recording_at FROM snapshots e
+                       WHERE e.cluster = c.name AND e.epoch IS NOT NULL AND e.ended_at IS NOT NULL AND e.abort IS NULL
+                       ORDER BY e.epoch DESC LIMIT 16)) o) AS "outcomes!",
             (SELECT to_jsonb(r) FROM restores r
               WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming')) AS restore,
             (SELECT coalesce(jsonb_agg(coalesce(c.latest_mapping ->> v.name, v.name)), '[]')

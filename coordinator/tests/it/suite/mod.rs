@@ -153,6 +153,7 @@ store_suite! {
             a_transition_goes_on_when_its_caller_goes_away,
             transitions_at_several_replicas_at_once_each_rest_on_the_others,
             a_snapshot_of_another_cluster_is_not_in_sight,
+            however_many_are_aborted_the_newest_committed_ones_stay_in_sight,
             the_one_that_was_asked_about_is_in_sight_also_when_it_has_ended,
             what_a_rule_may_not_change_stays_as_it_is,
             each_version_has_a_stamp_of_its_own,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use stillframe_coordinator::{
-    decide::{Decision, Refusal, member, snapshot},
+    decide::{Decision, Refusal, facts::OUTCOMES, member, snapshot},
     store::{Outcome, Scope, StoreError, TransactError},
 };
 use stillframe_protocol::SnapshotId;
@@ -105,6 +105,31 @@ pub(super) async fn a_snapshot_of_another_cluster_is_not_in_sight(s: &Subject) {
         Decision::nothing(facts)
     });
     s.store().transact(&other, about(id), looked).await.expect("carried out");
+}
+
+pub(super) async fn however_many_are_aborted_the_newest_committed_ones_stay_in_sight(s: &Subject) {
+    let mut expected = vec![(s.running(1).await, true)];
+    s.commit(expected[0].0).await;
+    for n in 1..=OUTCOMES * 2 {
+        let id = s.take().await;
+        let commits = n % 6 == 0;
+        if commits {
+            s.commit(id).await
+        } else {
+            s.abort(id).await
+        }
+        expected.push((id, commits));
+    }
+    let oldest = expected.len() - OUTCOMES;
+    let expected: Vec<_> =
+        expected.into_iter().enumerate().filter(|(n, (_, committed))| *committed || *n >= oldest).map(|(_, it)| it).collect();
+    let outcomes = s.facts().await.outcomes;
+    assert_eq!(outcomes.iter().map(|outcome| (outcome.id, outcome.committed)).collect::<Vec<_>>(), expected);
+    for _ in 0..OUTCOMES {
+        s.committed().await;
+    }
+    let outcomes = s.facts().await.outcomes;
+    assert!(outcomes.len() == OUTCOMES && outcomes.iter().all(|outcome| outcome.committed), "{outcomes:?}");
 }
 
 pub(super) async fn the_one_that_was_asked_about_is_in_sight_also_when_it_has_ended(s: &Subject) {
