@@ -149,7 +149,7 @@ impl Participant {
 
     fn seal(&mut self, epoch: Epoch) {
         if let Some(recording) = self.recordings.remove(&epoch) {
-            self.outputs.push_back(Output::Sealed { epoch, counters: recording.into_counters() });
+            self.outputs.push_back(Output::Sealed { epoch, counters: Box::new(recording.into_counters()) });
         }
     }
 

@@ -51,7 +51,7 @@ impl Participant {
                 logged: logged.clone(),
                 peers: peers.clone(),
             };
-            self.outputs.push_back(Output::Sealed { epoch, counters });
+            self.outputs.push_back(Output::Sealed { epoch, counters: Box::new(counters) });
         }
     }
 }

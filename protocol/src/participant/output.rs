@@ -81,7 +81,7 @@ pub enum Output {
         /// The epoch.
         epoch: Epoch,
         /// The part's counters.
-        counters: SealedCounters,
+        counters: Box<SealedCounters>,
     },
     /// The channel `from` -> me broke its promise: a gap or a step back on a fifo channel, or a marker that contradicts the messages. What was open was
     /// aborted here; a fifo channel delivers nothing more until it is opened again.

@@ -249,7 +249,7 @@ impl Cluster {
                     let network = Arc::make_mut(&mut state.network);
                     network.transmit(&self.bounds.channels, frame, self.bounds.datagrams_stay);
                 }
-                Output::Sealed { epoch, counters } => self.sealed(state, member, epoch, counters)?,
+                Output::Sealed { epoch, counters } => self.sealed(state, member, epoch, *counters)?,
                 Output::Violated { epochs, .. } => self.given_up(state, member, &epochs),
                 Output::Replaced { from, incarnation, epochs } => {
                     if !epochs.is_empty() {

@@ -397,7 +397,7 @@ impl World<'_> {
                     self.transmitted(member, &frame)?;
                     self.network.transmit(frame)?;
                 }
-                Output::Sealed { epoch, counters } => self.sealed(member, epoch, counters)?,
+                Output::Sealed { epoch, counters } => self.sealed(member, epoch, *counters)?,
                 Output::Violated { from, epochs, .. } => return Err(format!("{from} -> {member}: violated in {epochs:?}")),
                 Output::Replaced { epochs, .. } => {
                     process.aborted.extend(epochs);
