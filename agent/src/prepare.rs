@@ -168,7 +168,7 @@ fn check(mut channels: PlainObject, renamed: &Renamed) -> Result<(PlainObject, B
             ChannelRecord::Recorded { from, seq, .. } => {
                 recorded.entry(name_now(renamed, from)).or_default().insert(seq);
             }
-            ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
+            ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
         }
     }
     channels.seek(SeekFrom::Start(0))?;

@@ -68,7 +68,9 @@ impl Spool {
     pub(crate) fn push(&mut self, record: &ChannelRecord) -> Result<(), SpoolError> {
         self.records.write(record).map_err(|error| self.unwrap(error))?;
         self.recorded += match record {
-            ChannelRecord::Recorded { payload, .. } | ChannelRecord::Unsent { payload, .. } => payload.len() as u64,
+            ChannelRecord::Recorded { payload, .. }
+            | ChannelRecord::Logged { payload, .. }
+            | ChannelRecord::Unsent { payload, .. } => payload.len() as u64,
             ChannelRecord::Timer { .. } => 0,
         };
         Ok(())

@@ -89,7 +89,9 @@ impl Captured {
     /// `last_state_bytes` carries the size of the last state from one capture to the next: it says where this one should be serialised.
     pub(crate) fn new(capture: Capture, kept: Vec<ChannelRecord>, last_state_bytes: Arc<AtomicU64>) -> Self {
         let length = |record: &ChannelRecord| match record {
-            ChannelRecord::Recorded { payload, .. } | ChannelRecord::Unsent { payload, .. } => payload.len() as u64 + 80,
+            ChannelRecord::Recorded { payload, .. }
+            | ChannelRecord::Logged { payload, .. }
+            | ChannelRecord::Unsent { payload, .. } => payload.len() as u64 + 80,
             ChannelRecord::Timer { .. } => 20,
         };
         let kept_bytes = kept.iter().map(length).sum();
@@ -217,8 +219,8 @@ async fn store(job: PartJob, reporter: &Reporter, door: &ArchiveDoor) -> Result<
         }
         objects.push(entry);
     }
-    let PartCounters { sent, received, recorded, .. } = counters;
-    Ok(PartReport { snapshot, epoch, generation, objects, sent, received, recorded })
+    let PartCounters { sent, received, recorded, logged, peers, .. } = counters;
+    Ok(PartReport { snapshot, epoch, generation, objects, sent, received, recorded, logged, peers })
 }
 
 fn encode(captured: &Captured, spool: Spool, spool_dir: &Path) -> Result<(EncodedObject, EncodedObject), Failure> {

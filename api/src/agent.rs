@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stillframe_archive::{ObjectEntry, ObjectKey};
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, Received, Recorded, RestoreId, Sent, SnapshotId,
+    ChannelState, ClusterName, Epoch, Generation, Incarnation, Logged, MemberId, MemberName, Received, Recorded, RestoreId, Sent,
+    SeqRanges, SnapshotId, ViewMember,
 };
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -126,6 +127,16 @@ pub enum Desired {
         /// The restore whose prepared part the member starts from; null to start from the application's initial state.
         #[schema(value_type = Option<String>)]
         restore: Option<RestoreId>,
+        /// How the messages under way at a cut get into a snapshot: `marker`, `sender_logged` or `aligned`. The same for all members of a generation, and
+        /// as long as it lasts.
+        #[serde(default)]
+        #[schema(value_type = String)]
+        channel_state: ChannelState,
+        /// With `aligned`: how long the member waits at most for the channels of an epoch that was begun, before it cuts and records them; null for
+        /// as long as it takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        aligned_timeout: Option<HumanDuration>,
     },
     /// Hold still, load and verify the part, and report; give nothing to the application yet.
     Prepare(Box<PrepareRestore>),
@@ -156,15 +167,24 @@ pub struct PrepareRestore {
     /// The objects of the part.
     #[schema(value_type = Vec<Object>)]
     pub objects: Vec<ObjectEntry>,
-    /// What the member had sent on each outgoing channel at the cut.
+    /// Where the numbers of each outgoing channel go on: what the member had sent at the cut, less what it is to send again.
     #[schema(value_type = Vec<Object>)]
     pub sent: Vec<Sent>,
-    /// What it had received on each incoming channel at the cut.
+    /// What it has received of each incoming channel at the cut, by the numbers that go on.
     #[schema(value_type = Vec<Object>)]
     pub received: Vec<Received>,
     /// What was recorded of each incoming channel.
     #[schema(value_type = Vec<Object>)]
     pub recorded: Vec<Recorded>,
+    /// What its channels object holds as logged, by the numbers of before: messages of its outgoing channels that it had sent and not seen
+    /// acknowledged. Those that aren't `arrived` are sent again: they become unsent messages, ahead of the other unsent ones of their channel and
+    /// in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub logged: Vec<Logged>,
+    /// Which of the logged messages their receivers have: they are passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrived: Vec<Arrived>,
     /// Members that have other names now than in the part's channels object: `{"<name in the part>": "<name now>"}`. The names above are those of now.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
@@ -172,6 +192,17 @@ pub struct PrepareRestore {
     /// Raised when a member that couldn't load its part is to try again.
     #[serde(default)]
     pub attempt: u32,
+}
+
+/// Logged messages of one channel that its receiver has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Arrived {
+    /// The channel's receiver.
+    #[schema(value_type = String)]
+    pub to: MemberName,
+    /// The numbers of the messages, as in the snapshot.
+    #[schema(value_type = Vec<Object>)]
+    pub ranges: SeqRanges,
 }
 
 /// Why a part can't be loaded.
@@ -261,7 +292,8 @@ pub struct Report {
 pub enum ReportEvent {
     /// The part of a snapshot is complete: its objects are stored, or inline here.
     Part(Box<PartReport>),
-    /// A snapshot takes a while: what it waits for. Sent at most once a second and only while it does.
+    /// A snapshot takes a while: what it waits for. Sent at most once a second and only while it does. With aligned channels also before the member
+    /// has cut: then the channels are those that haven't brought their markers.
     Progress {
         /// The snapshot.
         #[schema(value_type = String, format = Uuid)]
@@ -375,6 +407,14 @@ pub struct PartReport {
     /// What was recorded of each incoming channel.
     #[schema(value_type = Vec<Object>)]
     pub recorded: Vec<Recorded>,
+    /// What was logged of each outgoing channel; only where the cluster's channel state is sender-logged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub logged: Vec<Logged>,
+    /// The incarnations of peers that the counters speak of, for those of which something is logged or which were replaced in the member's life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub peers: Vec<ViewMember>,
 }
 
 /// An incoming channel that isn't closed yet.

@@ -6,6 +6,7 @@
 //! | problems (RFC 9457) | [`problem`] |
 //! | lists with cursors | [`page`] |
 //! | clusters and members | [`cluster`] |
+//! | how messages under way get into a snapshot | [`channel_state`] |
 //! | changing a cluster's settings | [`settings`] |
 //! | snapshots and why they were aborted | [`snapshot`] |
 //! | what a snapshot waits for | [`waiting`] |
@@ -27,6 +28,7 @@ pub mod archive;
 pub mod audit;
 pub mod backoff;
 pub mod chain;
+pub mod channel_state;
 pub mod client;
 pub mod cluster;
 pub mod coordinators;

@@ -102,6 +102,8 @@ pub enum AbortReason {
     Requested,
     /// The archive couldn't be written.
     StoreUnavailable,
+    /// The channels of an aligned cluster form a cycle, in which every member waits for itself.
+    AlignmentCycle,
 }
 
 impl AbortReason {
@@ -119,6 +121,7 @@ impl AbortReason {
             Self::SupersededByRestore => "superseded_by_restore",
             Self::Requested => "requested",
             Self::StoreUnavailable => "store_unavailable",
+            Self::AlignmentCycle => "alignment_cycle",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The `channels` object: what of a member isn't in the application's state. The messages recorded for its incoming channels, the messages
-//! that the application had handed over and that weren't sent yet, and its timers.
+//! The `channels` object: what of a member isn't in the application's state. The messages recorded for its incoming channels or logged of its
+//! outgoing ones, the messages that the application had handed over and that weren't sent yet, and its timers.
 //!
 //! The format is described in `docs/archive-format.md`: a header, records in the order of writing, and an end record with their number.
 //! Integers are LEB128, so that a small object stays small.
@@ -11,13 +11,16 @@ use stillframe_protocol::{MemberName, Seq, name::MAX_NAME_BYTES};
 
 /// What the object's plain bytes begin with.
 const MAGIC: &[u8; 4] = b"SFCH";
-/// The version of the records that this module writes, and the only one that it reads.
+/// The version of an object without logged messages: the bytes of before there were any.
 const VERSION: u8 = 1;
+/// The version of an object with logged messages, which come first.
+const VERSION_LOGGED: u8 = 2;
 
 const END: u8 = 0;
 const RECORDED: u8 = 1;
 const UNSENT: u8 = 2;
 const TIMER: u8 = 3;
+const LOGGED: u8 = 4;
 
 /// The longest payload of one message.
 pub const MAX_PAYLOAD_BYTES: u64 = 256 << 20;
@@ -32,6 +35,16 @@ pub enum ChannelRecord {
     Recorded {
         /// The sender.
         from: MemberName,
+        /// Its number on the channel.
+        seq: Seq,
+        /// The message.
+        payload: Bytes,
+    },
+    /// A message that was sent and not seen acknowledged at the cut of its sender, whose object this is. Whether it was in flight the receiver's part says:
+    /// it may have been received. Comes before all records of other kinds, and those of one channel in the order of their numbers.
+    Logged {
+        /// The receiver.
+        to: MemberName,
         /// Its number on the channel.
         seq: Seq,
         /// The message.
@@ -59,6 +72,8 @@ pub enum ChannelRecord {
 pub struct ChannelsWriter<W> {
     to: W,
     records: u64,
+    /// Whether all records so far are logged messages.
+    logs: bool,
     scratch: Vec<u8>,
 }
 
@@ -66,17 +81,30 @@ impl<W: Write> ChannelsWriter<W> {
     /// Begins an object.
     #[must_use]
     pub fn new(to: W) -> Self {
-        Self { to, records: 0, scratch: Vec::new() }
+        Self { to, records: 0, logs: true, scratch: Vec::new() }
     }
 
     /// Writes one record.
     ///
     /// # Errors
     /// What the writer below answered (the object is unusable then), or [`io::ErrorKind::InvalidInput`] for a payload above
-    /// [`MAX_PAYLOAD_BYTES`] (nothing was written).
+    /// [`MAX_PAYLOAD_BYTES`] or a logged message behind a record of another kind (nothing was written).
     pub fn write(&mut self, record: &ChannelRecord) -> io::Result<()> {
-        self.begin();
+        let is_logged = matches!(record, ChannelRecord::Logged { .. });
+        if is_logged && !self.logs {
+            let what =
+                format!("a logged message can't be record {}: expected it before all records of other kinds", self.records + 1);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        self.begin(if is_logged { VERSION_LOGGED } else { VERSION });
         let payload: &[u8] = match record {
+            ChannelRecord::Logged { to, seq, payload } => {
+                self.scratch.push(LOGGED);
+                push_name(&mut self.scratch, to);
+                push_number(&mut self.scratch, seq.0);
+                push_number(&mut self.scratch, payload.len() as u64);
+                payload
+            }
             ChannelRecord::Recorded { from, seq, payload } => {
                 self.scratch.push(RECORDED);
                 push_name(&mut self.scratch, from);
@@ -104,6 +132,7 @@ impl<W: Write> ChannelsWriter<W> {
         self.to.write_all(&self.scratch)?;
         self.to.write_all(payload)?;
         self.records += 1;
+        self.logs = is_logged;
         Ok(())
     }
 
@@ -124,7 +153,7 @@ impl<W: Write> ChannelsWriter<W> {
     /// # Errors
     /// What the writer below answered.
     pub fn finish(mut self) -> io::Result<W> {
-        self.begin();
+        self.begin(VERSION);
         self.scratch.push(END);
         push_number(&mut self.scratch, self.records);
         self.to.write_all(&self.scratch)?;
@@ -132,11 +161,11 @@ impl<W: Write> ChannelsWriter<W> {
     }
 
     /// Empties the scratch buffer; before the first record it gets the header.
-    fn begin(&mut self) {
+    fn begin(&mut self, version: u8) {
         self.scratch.clear();
         if self.records == 0 {
             self.scratch.extend_from_slice(MAGIC);
-            self.scratch.push(VERSION);
+            self.scratch.push(version);
         }
     }
 }
@@ -176,7 +205,7 @@ pub enum ChannelsError {
         found: String,
     },
     /// It was written by a newer Stillframe.
-    #[error("the channels object has version {found}: expected {VERSION}; use a newer stillframe")]
+    #[error("the channels object has version {found}: expected at most {VERSION_LOGGED}; use a newer stillframe")]
     NewerVersion {
         /// The version found.
         found: u8,
@@ -193,6 +222,8 @@ pub struct ChannelsReader<R> {
     from: R,
     /// The record being read, from 1; 0 is the header.
     record: u64,
+    /// Whether all records so far are logged messages, and more may come.
+    logs: bool,
     done: bool,
 }
 
@@ -200,7 +231,7 @@ impl<R: Read> ChannelsReader<R> {
     /// Reads from the beginning of an object's plain bytes.
     #[must_use]
     pub fn new(from: R) -> Self {
-        Self { from, record: 0, done: false }
+        Self { from, record: 0, logs: true, done: false }
     }
 
     fn read(&mut self) -> Result<Option<ChannelRecord>, ChannelsError> {
@@ -208,7 +239,16 @@ impl<R: Read> ChannelsReader<R> {
             self.header()?;
         }
         self.record += 1;
-        match self.byte("a record")? {
+        let kind = self.byte("a record")?;
+        if kind == LOGGED {
+            if !self.logs {
+                return Err(self.garbled("a logged message only in version 2, before all records of other kinds", "one"));
+            }
+            let (to, seq, payload) = (self.name()?, Seq(self.number("a sequence number")?), self.payload()?);
+            return Ok(Some(ChannelRecord::Logged { to, seq, payload }));
+        }
+        self.logs = false;
+        match kind {
             END => self.end(),
             RECORDED => {
                 let (from, seq, payload) = (self.name()?, Seq(self.number("a sequence number")?), self.payload()?);
@@ -219,7 +259,7 @@ impl<R: Read> ChannelsReader<R> {
                 id: self.number("a timer's id")?,
                 remaining_ms: self.number("a timer's remaining time")?,
             })),
-            other => Err(self.garbled("a kind of record (0 to 3)", other)),
+            other => Err(self.garbled("a kind of record (0 to 4)", other)),
         }
     }
 
@@ -230,7 +270,11 @@ impl<R: Read> ChannelsReader<R> {
             return Err(self.garbled("\"SFCH\"", magic.escape_ascii()));
         }
         match self.byte("a version")? {
-            VERSION => Ok(()),
+            VERSION => {
+                self.logs = false;
+                Ok(())
+            }
+            VERSION_LOGGED => Ok(()),
             found => Err(ChannelsError::NewerVersion { found }),
         }
     }

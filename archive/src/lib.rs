@@ -12,6 +12,7 @@
 //! | encoding: from plain bytes to an object | [`encode`] |
 //! | the plain bytes of an object, once they are verified | [`plain`] |
 //! | messages in flight, unsent messages and timers of a member | [`channels`] |
+//! | all messages that a snapshot holds, to add them up | [`messages`] |
 //! | the manifest | [`manifest`] |
 //! | proving a snapshot from the archive alone | [`verify`] |
 //! | every object of a cluster | [`list`] |
@@ -34,6 +35,7 @@ pub mod key;
 pub mod list;
 pub mod location;
 pub mod manifest;
+pub mod messages;
 pub mod object;
 pub mod pace;
 pub mod plain;
@@ -56,6 +58,7 @@ pub use key::{KeyError, ObjectKey};
 pub use list::ListedObject;
 pub use location::{ArchiveUrl, LocationError};
 pub use manifest::{MANIFEST_TARGET_BYTES, MAX_MANIFEST_BYTES, Manifest, ManifestDigest, ManifestError, Part, inline_limit};
+pub use messages::{Message, Messages};
 pub use object::{Encoding, ObjectEntry, Place, Role};
 pub use pace::Pace;
 pub use plain::PlainObject;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberName, PartCounters, Received, Recorded, Sent, SnapshotId, ViewMember,
+    ClusterName, Epoch, Generation, Incarnation, Logged, MemberName, PartCounters, Received, Recorded, Sent, SnapshotId,
+    ViewMember,
 };
 use uuid::Uuid;
 
@@ -74,6 +75,29 @@ pub struct Part {
     pub received: Vec<Received>,
     /// Messages recorded after its cut, for each incoming channel.
     pub recorded: Vec<Recorded>,
+    /// Messages that it had sent and not seen acknowledged at its cut, for each outgoing channel; only where the senders log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logged: Vec<Logged>,
+    /// The incarnations that the counters speak of, for peers of which something is logged or which were replaced in the member's life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<ViewMember>,
+}
+
+impl Part {
+    /// Its counters, as [`stillframe_protocol::certificate::verify`] takes them.
+    #[must_use]
+    pub fn counters(&self, generation: Generation) -> PartCounters {
+        PartCounters {
+            member: self.member.clone(),
+            incarnation: self.incarnation,
+            generation,
+            sent: self.sent.clone(),
+            received: self.received.clone(),
+            recorded: self.recorded.clone(),
+            logged: self.logged.clone(),
+            peers: self.peers.clone(),
+        }
+    }
 }
 
 /// Bytes that aren't a manifest that this version can read.
@@ -163,19 +187,7 @@ impl Manifest {
     /// The counters of all parts, as [`stillframe_protocol::certificate::verify`] takes them.
     #[must_use]
     pub fn part_counters(&self) -> Vec<PartCounters> {
-        self.parts
-            .iter()
-            .map(|part| PartCounters {
-                member: part.member.clone(),
-                incarnation: part.incarnation,
-                generation: self.generation,
-                sent: part.sent.clone(),
-                received: part.received.clone(),
-                recorded: part.recorded.clone(),
-                logged: Vec::new(),
-                peers: Vec::new(),
-            })
-            .collect()
+        self.parts.iter().map(|part| part.counters(self.generation)).collect()
     }
 
     fn sorted(&self) -> Self {
@@ -186,6 +198,8 @@ impl Manifest {
             part.sent.sort_by(|a, b| a.to.cmp(&b.to));
             part.received.sort_by(|a, b| a.from.cmp(&b.from));
             part.recorded.sort_by(|a, b| a.from.cmp(&b.from));
+            part.logged.sort_by(|a, b| a.to.cmp(&b.to));
+            part.peers.sort_by(|a, b| a.member.cmp(&b.member));
         }
         manifest
     }

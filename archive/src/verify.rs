@@ -1,10 +1,15 @@
-//! Proving a snapshot from the archive alone: every object's length and digest, the recorded messages against the counters, and the
+//! Proving a snapshot from the archive alone: every object's length and digest, the recorded and logged messages against the counters, and the
 //! certificate.
 
-use std::{collections::BTreeMap, fmt, io::BufReader, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    io::BufReader,
+    path::Path,
+};
 
 use futures::{StreamExt, stream};
-use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, SeqRanges, SnapshotId, Violation, certificate};
+use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, Seq, SeqRanges, SnapshotId, Violation, certificate};
 
 use crate::{
     archive::Archive,
@@ -104,6 +109,18 @@ pub enum Problem {
         /// What the object holds.
         found: String,
     },
+    /// As [`RecordedMessages`](Self::RecordedMessages), for messages that the sender logged.
+    #[error("channels of {member}: expected the logged messages {expected} of {member} -> {to}, found {found}")]
+    LoggedMessages {
+        /// The sender, whose part it is.
+        member: MemberName,
+        /// The receiver.
+        to: MemberName,
+        /// What the manifest says was logged.
+        expected: String,
+        /// What the object holds.
+        found: String,
+    },
     /// The counters don't add up.
     #[error("{0}")]
     Certificate(Violation),
@@ -119,6 +136,7 @@ impl VerifyError {
             | Problem::Objects { .. }
             | Problem::Channels { .. }
             | Problem::RecordedMessages { .. }
+            | Problem::LoggedMessages { .. }
             | Problem::Certificate(_) => false,
         })
     }
@@ -174,7 +192,7 @@ impl Archive {
             (Ok(_), Role::State) => Vec::new(),
             (Ok(plain), Role::Channels) => {
                 let part = part.clone();
-                let compared = tokio::task::spawn_blocking(move || compare_recorded(&part, plain)).await;
+                let compared = tokio::task::spawn_blocking(move || compare_messages(&part, plain)).await;
                 compared.unwrap_or_else(|panicked| {
                     let error = ChannelsError::Io(std::io::Error::other(panicked));
                     vec![Problem::Channels { member: member.clone(), error }]
@@ -184,8 +202,8 @@ impl Archive {
     }
 }
 
-/// What can be told of a part without asking the store, before it is taken: one state, a `channels` object where messages were recorded, no
-/// key outside the snapshot; and of inline objects everything: length, digest, encoding, and the recorded messages against the counters.
+/// What can be told of a part without asking the store, before it is taken: one state, a `channels` object where messages were recorded or logged, no
+/// key outside the snapshot; and of inline objects everything: length, digest, encoding, and the recorded and logged messages against the counters.
 ///
 /// Blocks on the processor for as long as decoding the inline objects takes, and on `spill_dir` for those of more than 1 MiB plain.
 ///
@@ -201,27 +219,28 @@ pub fn check_part(cluster: &ClusterName, snapshot: SnapshotId, part: &Part, spil
             error,
         })?;
         if object.role == Role::Channels {
-            compare_recorded(part, plain).into_iter().next().map_or(Ok(()), Err)?;
+            compare_messages(part, plain).into_iter().next().map_or(Ok(()), Err)?;
         }
     }
     Ok(())
 }
 
-/// One state, at most one `channels` object (none only when nothing was recorded), and no key outside the snapshot.
+/// One state, at most one `channels` object (none only when nothing was recorded or logged), and no key outside the snapshot.
 fn check_shape(cluster: &ClusterName, snapshot: SnapshotId, part: &Part) -> Vec<Problem> {
     let member = &part.member;
     let mut problems = Vec::new();
     let count = |role| part.objects.iter().filter(|object| object.role == role).count();
-    let nothing_recorded = part.recorded.iter().all(|recorded| recorded.ranges.is_empty());
+    let needs_none = part.recorded.iter().map(|recorded| &recorded.ranges).chain(part.logged.iter().map(|logged| &logged.ranges));
+    let needs_none = needs_none.into_iter().all(SeqRanges::is_empty);
     let wrong = |role, expected, found| Problem::Objects { member: member.clone(), role, expected, found };
     match count(Role::State) {
         1 => {}
         found => problems.push(wrong(Role::State, "one", found)),
     }
     match count(Role::Channels) {
-        0 if nothing_recorded => {}
+        0 if needs_none => {}
         1 => {}
-        found => problems.push(wrong(Role::Channels, "one (for the recorded messages)", found)),
+        found => problems.push(wrong(Role::Channels, "one (for the recorded or logged messages)", found)),
     }
     for object in &part.objects {
         if let Some(key) = object.key().filter(|key| !key.belongs_to(cluster, snapshot)) {
@@ -231,48 +250,86 @@ fn check_shape(cluster: &ClusterName, snapshot: SnapshotId, part: &Part) -> Vec<
     problems
 }
 
-/// The recorded messages must be exactly those that the certificate speaks of: else it would prove something about other bytes.
-fn compare_recorded(part: &Part, plain: PlainObject) -> Vec<Problem> {
-    #[derive(Default, PartialEq)]
-    struct Messages {
-        seqs: SeqRanges,
-        bytes: u64,
-        twice: u64,
+/// Messages of one channel in a `channels` object.
+#[derive(Default, PartialEq)]
+struct Held {
+    seqs: SeqRanges,
+    bytes: u64,
+    twice: u64,
+    /// How many came behind one with a larger number, where that matters.
+    late: u64,
+}
+
+impl Held {
+    fn expected((ranges, bytes): (&SeqRanges, u64)) -> Self {
+        Self { seqs: ranges.clone(), bytes, ..Self::default() }
     }
-    impl fmt::Display for Messages {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{:?} ({} bytes)", self.seqs, self.bytes)?;
-            if self.twice > 0 { write!(f, ", {} of them again", self.twice) } else { Ok(()) }
+
+    fn add(&mut self, seq: Seq, length: usize) {
+        self.bytes += length as u64;
+        self.twice += u64::from(!self.seqs.insert(seq));
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({} bytes)", self.seqs, self.bytes)?;
+        if self.twice > 0 {
+            write!(f, ", {} of them again", self.twice)?;
         }
+        if self.late > 0 { write!(f, ", {} of them out of order", self.late) } else { Ok(()) }
     }
-    let mut found: BTreeMap<MemberName, Messages> = BTreeMap::new();
+}
+
+/// The recorded and the logged messages must be exactly those that the certificate speaks of: else it would prove something about other bytes.
+fn compare_messages(part: &Part, plain: PlainObject) -> Vec<Problem> {
+    let (mut recorded, mut logged): (BTreeMap<MemberName, Held>, BTreeMap<MemberName, Held>) = Default::default();
     for record in ChannelsReader::new(BufReader::new(plain)) {
         match record {
-            Ok(ChannelRecord::Recorded { from, seq, payload }) => {
-                let messages = found.entry(from).or_default();
-                messages.bytes += payload.len() as u64;
-                messages.twice += u64::from(!messages.seqs.insert(seq));
+            Ok(ChannelRecord::Recorded { from, seq, payload }) => recorded.entry(from).or_default().add(seq, payload.len()),
+            Ok(ChannelRecord::Logged { to, seq, payload }) => {
+                let held = logged.entry(to).or_default();
+                // They are sent again in the order in which they stand here.
+                held.late += u64::from(seq.0 < held.seqs.max());
+                held.add(seq, payload.len());
             }
             Ok(ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. }) => {}
             Err(error) => return vec![Problem::Channels { member: part.member.clone(), error }],
         }
     }
-    let expected = part.recorded.iter().filter(|recorded| !recorded.ranges.is_empty());
-    let mut expected: BTreeMap<MemberName, Messages> = expected
-        .map(|recorded| (recorded.from.clone(), Messages { seqs: recorded.ranges.clone(), bytes: recorded.bytes, twice: 0 }))
-        .collect();
-    let senders: std::collections::BTreeSet<_> = found.keys().chain(expected.keys()).cloned().collect();
-    senders
-        .into_iter()
-        .filter_map(|from| {
-            let (expected, found) = (expected.remove(&from).unwrap_or_default(), found.remove(&from).unwrap_or_default());
-            let differ = expected != found;
-            differ.then(|| Problem::RecordedMessages {
-                member: part.member.clone(),
-                from,
-                expected: expected.to_string(),
-                found: found.to_string(),
-            })
-        })
-        .collect()
+    let member = &part.member;
+    let expected = part.recorded.iter().map(|channel| (&channel.from, Held::expected((&channel.ranges, channel.bytes))));
+    let recorded = differences(expected, recorded, |from, expected, found| Problem::RecordedMessages {
+        member: member.clone(),
+        from,
+        expected,
+        found,
+    });
+    let expected = part.logged.iter().map(|channel| (&channel.to, Held::expected((&channel.ranges, channel.bytes))));
+    let logged = differences(expected, logged, |to, expected, found| Problem::LoggedMessages {
+        member: member.clone(),
+        to,
+        expected,
+        found,
+    });
+    recorded.into_iter().chain(logged).collect()
+}
+
+/// The channels of which something else was expected than was found.
+fn differences<'a>(
+    expected: impl Iterator<Item = (&'a MemberName, Held)>,
+    mut found: BTreeMap<MemberName, Held>,
+    problem: impl Fn(MemberName, String, String) -> Problem,
+) -> Vec<Problem> {
+    let expected = expected.filter(|(_, held)| !held.seqs.is_empty());
+    let mut expected: BTreeMap<MemberName, Held> = expected.map(|(peer, held)| (peer.clone(), held)).collect();
+    let peers: BTreeSet<_> = found.keys().chain(expected.keys()).cloned().collect();
+    let mut problems = Vec::new();
+    for peer in peers {
+        let (expected, found) = (expected.remove(&peer).unwrap_or_default(), found.remove(&peer).unwrap_or_default());
+        if expected != found {
+            problems.push(problem(peer, expected.to_string(), found.to_string()));
+        }
+    }
+    problems
 }

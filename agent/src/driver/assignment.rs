@@ -49,7 +49,7 @@ impl Driver {
                 self.prepare(part);
                 return Ok(());
             }
-            Desired::Run { generation, epoch, restore } => {
+            Desired::Run { generation, epoch, restore, .. } => {
                 if !self.run_in(*generation, *epoch, *restore)? {
                     return Ok(());
                 }

@@ -98,7 +98,7 @@ impl Driver {
                     }
                 }
                 ChannelRecord::Timer { id, remaining_ms } => live.timers.set(TimerId(id), Duration::from_millis(remaining_ms)),
-                ChannelRecord::Recorded { .. } => {}
+                ChannelRecord::Recorded { .. } | ChannelRecord::Logged { .. } => {}
             }
         }
         channels.seek(SeekFrom::Start(0))?;
@@ -114,7 +114,7 @@ impl Driver {
                     live.settle(&mut *self.app);
                     replayed += 1;
                 }
-                ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
+                ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
             }
         }
         Ok(replayed)

@@ -93,7 +93,7 @@ impl Member {
                 return Err(AgentError::Fenced { cluster, member: name, why: why.clone() });
             }
             Desired::Prepare(part) => self.prepare(part),
-            Desired::Run { generation, epoch, restore } => {
+            Desired::Run { generation, epoch, restore, .. } => {
                 let begins = self.generation() != *generation;
                 if self.run_in(*generation, *epoch, *restore)? {
                     self.follow(target, begins);

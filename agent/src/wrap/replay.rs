@@ -40,7 +40,7 @@ impl Replay {
         for record in ChannelsReader::new(&mut channels) {
             match record.map_err(unreadable)? {
                 ChannelRecord::Unsent { to, payload } => unsent(name_now(&renamed, to), payload)?,
-                ChannelRecord::Recorded { .. } | ChannelRecord::Timer { .. } => {}
+                ChannelRecord::Recorded { .. } | ChannelRecord::Logged { .. } | ChannelRecord::Timer { .. } => {}
             }
         }
         channels.seek(SeekFrom::Start(0))?;
@@ -52,7 +52,7 @@ impl Replay {
         for record in self.records.by_ref() {
             match record.map_err(unreadable)? {
                 ChannelRecord::Recorded { from, payload, .. } => return Ok(Some((name_now(&self.renamed, from), payload))),
-                ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
+                ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
             }
         }
         Ok(None)

@@ -68,6 +68,7 @@ pub(crate) async fn money(plane: &Plane, committed: &Committed) -> u64 {
                 ChannelRecord::Recorded { payload, .. } | ChannelRecord::Unsent { payload, .. } => {
                     sum += postcard::from_bytes::<Transfer>(&payload).unwrap().amount;
                 }
+                ChannelRecord::Logged { .. } => panic!("nothing is logged with markers"),
                 ChannelRecord::Timer { .. } => {}
             }
         }

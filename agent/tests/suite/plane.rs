@@ -52,6 +52,12 @@ struct State {
     away: bool,
 }
 
+/// To run in this generation, with markers.
+pub(crate) fn run(generation: u64, epoch: Epoch, restore: Option<RestoreId>) -> Desired {
+    let (channel_state, aligned_timeout) = Default::default();
+    Desired::Run { generation: Generation(generation), epoch, restore, channel_state, aligned_timeout }
+}
+
 /// The coordinator.
 #[derive(Debug)]
 pub(crate) struct Plane {
@@ -169,7 +175,7 @@ impl Plane {
         self.change(|state| {
             let epoch = state.epoch;
             for member in state.members.values_mut() {
-                member.desired = Desired::Run { generation: Generation(generation), epoch, restore: None };
+                member.desired = run(generation, epoch, None);
             }
         });
     }
@@ -230,8 +236,8 @@ impl Plane {
                 sent: part.sent.clone(),
                 received: part.received.clone(),
                 recorded: part.recorded.clone(),
-                logged: Vec::new(),
-                peers: Vec::new(),
+                logged: part.logged.clone(),
+                peers: part.peers.clone(),
             })
             .collect();
         let generation = Generation(generation);
@@ -271,6 +277,8 @@ impl Plane {
                     sent,
                     received,
                     recorded,
+                    logged: Vec::new(),
+                    arrived: Vec::new(),
                     renamed: names.clone(),
                     attempt,
                 }));
@@ -306,8 +314,7 @@ impl Plane {
                 state.peers_revision = revision;
             }
             for member in &members {
-                state.members.get_mut(member).unwrap().desired =
-                    Desired::Run { generation: Generation(generation), epoch, restore: Some(restore) };
+                state.members.get_mut(member).unwrap().desired = run(generation, epoch, Some(restore));
             }
         });
         self.until("everyone running", |state| {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use stillframe_agent::{AgentError, Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
-use stillframe_api::agent::{Desired, PrepareProblem, ReportEvent};
+use stillframe_api::agent::{PrepareProblem, ReportEvent};
 use stillframe_archive::{ChannelRecord, Role};
 use stillframe_protocol::{Epoch, Generation, RestoreId};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Process, config, eventually, money, spawn},
     ledger::{Bank, START, Seen},
-    plane::{Committed, Names, PATIENCE, Plane, name},
+    plane::{Committed, Names, PATIENCE, Plane, name, run},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -148,7 +148,7 @@ async fn unsent_messages_and_timers_belong_to_the_snapshot() {
     let b = spawn(&plane, config(&plane, "b"), patient());
     plane.registered(2).await;
     // Only a runs: what it sends to b has to wait.
-    plane.desire("a", Desired::Run { generation: Generation(1), epoch: Epoch(0), restore: None });
+    plane.desire("a", run(1, Epoch(0), None));
     eventually("the short timer", || seen.ready.load(Ordering::SeqCst) == 1).await;
     let committed = plane.snapshot(1, 16 << 10, &["a"]).await;
     let records = plane.channels_of(&committed.parts[&name("a")]).await;
@@ -164,7 +164,7 @@ async fn unsent_messages_and_timers_belong_to_the_snapshot() {
     plane.incarnation("a", 2).await;
     plane.restore(&committed, 2).await;
     b.phase(Phase::Waiting).await;
-    plane.desire("b", Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: None });
+    plane.desire("b", run(2, Epoch(1), None));
     eventually("all ten", || seen.delivered() == 10).await;
     // Taken again, the snapshot shows that the timer was armed again.
     let again = plane.snapshot(2, 16 << 10, &["a", "b"]).await;
@@ -287,7 +287,7 @@ async fn a_generation_that_began_unheard_is_run_in_however_many_restores_after_i
         prepared_by_all(&plane, &committed, generation).await;
     }
     for of in VIEW {
-        plane.desire(of, Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: Some(first) });
+        plane.desire(of, run(2, Epoch(1), Some(first)));
     }
     for of in VIEW {
         let running = |member: &MemberName, event: &ReportEvent| match event {
@@ -306,7 +306,7 @@ async fn a_process_without_a_part_for_the_generation_that_has_begun_ends_so_that
     let process = start(&plane, "p1", 1, &seen);
     plane.registered(1).await;
     let restore = RestoreId(Uuid::now_v7());
-    plane.desire("p1", Desired::Run { generation: Generation(2), epoch: Epoch(1), restore: Some(restore) });
+    plane.desire("p1", run(2, Epoch(1), Some(restore)));
     let ended = tokio::time::timeout(PATIENCE, process.task).await.expect("it ends in time").expect("no panic");
     let error = ended.expect_err("it can't run");
     assert!(matches!(error, AgentError::NoPart { generation: Generation(2), restore: of } if of == restore), "{error}");

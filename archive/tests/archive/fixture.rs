@@ -92,6 +92,8 @@ pub(crate) async fn parts(archive: &Archive, name: &str, n: u128) -> Manifest {
         sent: vec![Sent { to: p2.clone(), messages: 20 }],
         received: vec![Received { from: p2.clone(), ranges: ranges(&[(1, 18)]) }],
         recorded: vec![],
+        logged: vec![],
+        peers: vec![],
     };
     let part_2 = Part {
         member: p2.clone(),
@@ -103,6 +105,8 @@ pub(crate) async fn parts(archive: &Archive, name: &str, n: u128) -> Manifest {
         sent: vec![Sent { to: p1.clone(), messages: 18 }],
         received: vec![Received { from: p1.clone(), ranges: ranges(&[(1, 17)]) }],
         recorded: vec![Recorded { from: p1, ranges: ranges(&[(18, 20)]), bytes: 6 }],
+        logged: vec![],
+        peers: vec![],
     };
     Manifest {
         format: FORMAT,

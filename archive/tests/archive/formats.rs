@@ -9,7 +9,8 @@ use stillframe_archive::{
     ManifestError, ObjectEntry, ObjectKey, ObjectWriter, Part, Place, Role, channels::MAX_PAYLOAD_BYTES,
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberName, Received, Recorded, Sent, Seq, SeqRanges, SnapshotId,
+    ClusterName, Epoch, Generation, Incarnation, Logged, MemberName, Received, Recorded, Sent, Seq, SeqRanges, SnapshotId,
+    ViewMember,
 };
 use uuid::Uuid;
 
@@ -45,6 +46,8 @@ fn example() -> Manifest {
                 sent: vec![Sent { to: p1.clone(), messages: 19 }],
                 received: vec![],
                 recorded: vec![],
+                logged: vec![],
+                peers: vec![],
             },
             Part {
                 member: p1,
@@ -53,6 +56,8 @@ fn example() -> Manifest {
                 sent: vec![Sent { to: p2.clone(), messages: 18 }],
                 received: vec![Received { from: p2.clone(), ranges: ranges(&[(1, 17)]) }],
                 recorded: vec![Recorded { from: p2, ranges: ranges(&[(18, 19)]), bytes: 55 }],
+                logged: vec![],
+                peers: vec![],
             },
         ],
     }
@@ -137,15 +142,22 @@ fn object(role: Role) -> impl Strategy<Value = ObjectEntry> {
 fn part(member: MemberName) -> impl Strategy<Value = Part> {
     let sent = proptest::collection::btree_map(member_name(), any::<u64>(), 0..4);
     let received = proptest::collection::btree_map(member_name(), seq_ranges(), 0..4);
-    let recorded = proptest::collection::btree_map(member_name(), (seq_ranges(), any::<u64>()), 0..4);
-    (any::<u64>(), object(Role::State), proptest::option::of(object(Role::Channels)), sent, received, recorded).prop_map(
-        move |(incarnation, state, channels, sent, received, recorded)| Part {
+    let messages = || proptest::collection::btree_map(member_name(), (seq_ranges(), any::<u64>()), 0..4);
+    let peers = proptest::collection::btree_map(member_name(), any::<u64>(), 0..4);
+    let objects = (object(Role::State), proptest::option::of(object(Role::Channels)));
+    (any::<u64>(), objects, sent, received, messages(), messages(), peers).prop_map(
+        move |(incarnation, (state, channels), sent, received, recorded, logged, peers)| Part {
             member: member.clone(),
             incarnation: Incarnation(incarnation),
             objects: std::iter::once(state).chain(channels).collect(),
             sent: sent.into_iter().map(|(to, messages)| Sent { to, messages }).collect(),
             received: received.into_iter().map(|(from, ranges)| Received { from, ranges }).collect(),
             recorded: recorded.into_iter().map(|(from, (ranges, bytes))| Recorded { from, ranges, bytes }).collect(),
+            logged: logged.into_iter().map(|(to, (ranges, bytes))| Logged { to, ranges, bytes }).collect(),
+            peers: peers
+                .into_iter()
+                .map(|(member, incarnation)| ViewMember { member, incarnation: Incarnation(incarnation) })
+                .collect(),
         },
     )
 }
@@ -186,6 +198,17 @@ fn record() -> impl Strategy<Value = ChannelRecord> {
     ]
 }
 
+/// Records in an order that there may be: what is logged comes first.
+fn records(most: usize) -> impl Strategy<Value = Vec<ChannelRecord>> {
+    let payload = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
+    let logged = (member_name(), any::<u64>(), payload()).prop_map(|(to, seq, payload)| ChannelRecord::Logged {
+        to,
+        seq: Seq(seq),
+        payload,
+    });
+    (vec(logged, 0..most / 2), vec(record(), 0..most)).prop_map(|(logged, others)| [logged, others].concat())
+}
+
 fn write(records: &[ChannelRecord]) -> Vec<u8> {
     let mut writer = ChannelsWriter::new(Vec::new());
     for record in records {
@@ -213,18 +236,23 @@ proptest! {
             part.sent.reverse();
             part.received.reverse();
             part.recorded.reverse();
+            part.logged.reverse();
+            part.peers.reverse();
         }
         prop_assert_eq!(turned.to_bytes(), bytes);
         prop_assert_eq!(turned.digest(), manifest.digest());
     }
 
     #[test]
-    fn records_come_back_in_order(records in vec(record(), 0..20)) {
-        prop_assert_eq!(read(&write(&records)).expect("read"), records);
+    fn records_come_back_in_order(records in records(20)) {
+        let bytes = write(&records);
+        let logs = records.iter().any(|record| matches!(record, ChannelRecord::Logged { .. }));
+        prop_assert_eq!(bytes[4], if logs { 2 } else { 1 }, "whoever reads no logged messages can read what has none");
+        prop_assert_eq!(read(&bytes).expect("read"), records);
     }
 
     #[test]
-    fn a_truncated_channels_object_is_never_taken_for_a_whole_one(records in vec(record(), 0..8), cut in any::<prop::sample::Index>()) {
+    fn a_truncated_channels_object_is_never_taken_for_a_whole_one(records in records(8), cut in any::<prop::sample::Index>()) {
         let bytes = write(&records);
         let cut = cut.index(bytes.len());
         let mut reader = ChannelsReader::new(&bytes[..cut]);
@@ -237,7 +265,7 @@ proptest! {
 
     #[test]
     fn garbage_is_an_error_or_records_and_never_a_panic(
-        mut bytes in vec(record(), 0..8).prop_map(|records| write(&records)),
+        mut bytes in records(8).prop_map(|records| write(&records)),
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         more in vec(any::<u8>(), 0..4),
     ) {
@@ -287,7 +315,8 @@ proptest! {
 fn what_no_writer_writes_is_refused_without_setting_memory_aside_for_it() {
     let head = b"SFCH\x01";
     for (body, says) in [
-        (&b"\x04"[..], "a kind of record"),
+        (&b"\x05"[..], "a kind of record"),
+        (b"\x04\x01a\x01\x00", "only in version 2"),
         (b"\x00\x01", "the number of records"),
         (b"\x00\x00\x00", "nothing after the end"),
         (b"\x01\x41", "the length of a name"),
@@ -303,9 +332,35 @@ fn what_no_writer_writes_is_refused_without_setting_memory_aside_for_it() {
     let longest = [head, &b"\x02\x01a\x80\x80\x80\x80\x01"[..], &[0; 100][..]].concat();
     assert!(matches!(read(&longest), Err(ChannelsError::Truncated { record: 1, .. })));
     assert_eq!(MAX_PAYLOAD_BYTES, 256 << 20);
-    assert!(matches!(read(b"SFCH\x02"), Err(ChannelsError::NewerVersion { found: 2 })));
+    let late = b"SFCH\x02\x04\x01a\x01\x00\x03\x01\x01\x04\x01a\x02\x00\x00\x03";
+    assert!(matches!(read(late), Err(ChannelsError::Garbled { record: 3, .. })), "behind a timer");
+    assert!(matches!(read(b"SFCH\x03"), Err(ChannelsError::NewerVersion { found: 3 })));
     assert!(matches!(read(b"PK\x03\x04\x01"), Err(ChannelsError::Garbled { record: 0, .. })));
     assert!(matches!(read(b""), Err(ChannelsError::Truncated { record: 0, .. })));
+}
+
+#[test]
+fn a_logged_message_behind_another_record_is_refused_and_nothing_is_written() {
+    let logged = |seq| ChannelRecord::Logged { to: member("p1"), seq: Seq(seq), payload: Bytes::from_static(b"m") };
+    let timer = ChannelRecord::Timer { id: 1, remaining_ms: 5 };
+    let mut writer = ChannelsWriter::new(Vec::new());
+    for record in [logged(3), logged(4), timer.clone()] {
+        writer.write(&record).expect("written");
+    }
+    let refused = writer.write(&logged(5)).expect_err("late");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(read(&writer.finish().expect("finished")).expect("read"), [logged(3), logged(4), timer]);
+}
+
+#[test]
+fn a_manifest_tells_of_logged_messages_only_where_there_are_some() {
+    let mut manifest = example();
+    manifest.parts[1].logged = vec![Logged { to: member("p2"), ranges: ranges(&[(12, 18)]), bytes: 70 }];
+    manifest.parts[1].peers = vec![ViewMember { member: member("p2"), incarnation: Incarnation(1) }];
+    let text = String::from_utf8(manifest.to_bytes().to_vec()).expect("UTF-8");
+    let added = r#","logged":[{"to":"p2","ranges":[[12,18]],"bytes":70}],"peers":[{"member":"p2","incarnation":1}]"#;
+    assert_eq!(text.replace(added, "").as_bytes(), &example().to_bytes()[..], "{text}");
+    assert_eq!(Manifest::from_bytes(text.as_bytes()).expect("read").parts[0].logged, manifest.parts[1].logged);
 }
 
 #[test]

@@ -222,6 +222,8 @@ impl StandIn {
             sent,
             received,
             recorded: Vec::new(),
+            logged: Vec::new(),
+            peers: Vec::new(),
         })
     }
 }

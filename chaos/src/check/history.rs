@@ -88,7 +88,12 @@ impl History {
         let abort = now.abort.as_ref().map(|abort| abort.reason);
         match abort {
             // Nothing that is broken here may make the counters wrong, an application fail or a channel of TCP lose its order.
-            Some(AbortReason::CertificateRejected | AbortReason::FifoViolation | AbortReason::SpoolOverflow) => {
+            Some(
+                AbortReason::CertificateRejected
+                | AbortReason::FifoViolation
+                | AbortReason::SpoolOverflow
+                | AbortReason::AlignmentCycle,
+            ) => {
                 self.once(format!("snapshot {}: {:?}", now.id, now.abort));
             }
             Some(

@@ -62,6 +62,8 @@ impl ByHand {
             sent: vec![],
             received: vec![],
             recorded: vec![],
+            logged: vec![],
+            peers: vec![],
         };
         let report = self.client.report(&self.cluster, &self.member, self.incarnation, ReportEvent::Part(Box::new(part)));
         assert!(report.await.expect("it is taken").relevant);

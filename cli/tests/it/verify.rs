@@ -55,7 +55,8 @@ async fn fill(dir: &Path) -> Vec<SnapshotId> {
             let (entry, to_put) = state.into_entry(Role::State, 0, key);
             let (key, object) = to_put.expect("nothing goes inline");
             archive.put(&key, &object).await.expect("it is stored");
-            parts.push(Part { member, incarnation, objects: vec![entry], sent: vec![], received: vec![], recorded: vec![] });
+            let (sent, received, recorded, logged, peers) = Default::default();
+            parts.push(Part { member, incarnation, objects: vec![entry], sent, received, recorded, logged, peers });
         }
         let manifest = Manifest {
             format: stillframe_archive::FORMAT,

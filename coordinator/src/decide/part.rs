@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stillframe_api::agent::{MAX_UPLOAD_BYTES, PartReport, Upload};
-use stillframe_archive::{ObjectKey, Place, Role};
+use stillframe_archive::{ObjectKey, Part, Place, Role};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 
 /// Whose part it is said to be.
@@ -58,8 +58,26 @@ pub fn check(reporter: &Reporter, report: &PartReport) -> Result<(), String> {
     };
     let double = twice("sent", report.sent.iter().map(|s| &s.to).collect())
         .or_else(|| twice("received", report.received.iter().map(|r| &r.from).collect()))
-        .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from).collect()));
+        .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from).collect()))
+        .or_else(|| twice("logged", report.logged.iter().map(|l| &l.to).collect()))
+        .or_else(|| twice("peers", report.peers.iter().map(|p| &p.member).collect()));
     double.map_or(Ok(()), Err)
+}
+
+/// The part that a member reported, as the manifest has it.
+#[must_use]
+pub fn of(member: MemberName, incarnation: Incarnation, report: &PartReport) -> Part {
+    let PartReport { snapshot: _, epoch: _, generation: _, objects, sent, received, recorded, logged, peers } = report;
+    Part {
+        member,
+        incarnation,
+        objects: objects.clone(),
+        sent: sent.clone(),
+        received: received.clone(),
+        recorded: recorded.clone(),
+        logged: logged.clone(),
+        peers: peers.clone(),
+    }
 }
 
 /// Checks that an upload is one of an object of the reporter's own.

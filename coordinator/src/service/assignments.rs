@@ -120,7 +120,9 @@ impl Service {
         let desired = match wanted(facts, member, query.incarnation)? {
             Wanted::Wait { why } => Desired::Wait { why: why.sentence(facts) },
             Wanted::Leave { why } => Desired::Leave { why },
-            Wanted::Run { generation, epoch, restore } => Desired::Run { generation, epoch, restore },
+            Wanted::Run { generation, epoch, restore } => {
+                Desired::Run { generation, epoch, restore, channel_state: Default::default(), aligned_timeout: None }
+            }
             Wanted::Prepare { restore, snapshot, generation, in_force, part, attempt } => {
                 let part = self.part(view, snapshot, &part).await?;
                 let renamed = view.facts.restore.as_ref().map(|restore| restore.mapping.clone()).unwrap_or_default();
@@ -134,6 +136,8 @@ impl Service {
                     sent: part.sent,
                     received: part.received,
                     recorded: part.recorded,
+                    logged: part.logged,
+                    arrived: Vec::new(),
                     renamed,
                     attempt,
                 }))

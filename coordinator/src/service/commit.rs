@@ -28,20 +28,7 @@ pub(super) fn verify(complete: &CompleteSnapshot) -> Verdict {
         .iter()
         .map(|(member, incarnation)| ViewMember { member: member.clone(), incarnation: *incarnation })
         .collect();
-    let parts: Vec<PartCounters> = complete
-        .parts
-        .iter()
-        .map(|part| PartCounters {
-            member: part.member.clone(),
-            incarnation: part.incarnation,
-            generation: complete.generation,
-            sent: part.sent.clone(),
-            received: part.received.clone(),
-            recorded: part.recorded.clone(),
-            logged: Vec::new(),
-            peers: Vec::new(),
-        })
-        .collect();
+    let parts: Vec<PartCounters> = complete.parts.iter().map(|part| part.counters(complete.generation)).collect();
     certificate::verify(complete.generation, &view, &parts)
 }
 

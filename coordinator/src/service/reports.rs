@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent, Upload};
-use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 use tokio::sync::{mpsc, oneshot};
 
@@ -241,9 +240,7 @@ async fn check_inline(reporter: &part::Reporter, report: PartReport) -> Result<P
     let plain = report.objects.iter().map(|object| object.plain_bytes).fold(0, u64::saturating_add);
     let (member, incarnation) = (reporter.member.clone(), reporter.incarnation);
     let check = move || {
-        let PartReport { objects, sent, received, recorded, .. } = &report;
-        let (objects, sent, received, recorded) = (objects.clone(), sent.clone(), received.clone(), recorded.clone());
-        let part = Part { member, incarnation, objects, sent, received, recorded };
+        let part = part::of(member, incarnation, &report);
         let checked = stillframe_archive::check_part(&cluster, snapshot, &part, &std::env::temp_dir());
         checked.map(|()| report).map_err(|problem| ServiceError::Invalid(problem.to_string()))
     };

@@ -7,6 +7,8 @@ use stillframe_api::agent::{MissingChannel, PartReport};
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, SnapshotId};
 
+use crate::decide::part;
+
 /// A part to insert.
 #[derive(Debug, Clone)]
 pub struct PartRow {
@@ -24,15 +26,7 @@ impl PartRow {
     /// The part as the manifest has it.
     #[must_use]
     pub fn part(&self) -> Part {
-        let PartReport { objects, sent, received, recorded, .. } = &self.report;
-        Part {
-            member: self.member.clone(),
-            incarnation: self.incarnation,
-            objects: objects.clone(),
-            sent: sent.clone(),
-            received: received.clone(),
-            recorded: recorded.clone(),
-        }
+        part::of(self.member.clone(), self.incarnation, &self.report)
     }
 }
 

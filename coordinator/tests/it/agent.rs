@@ -257,5 +257,15 @@ pub(crate) fn part(snapshot: SnapshotId, epoch: Epoch, generation: Generation) -
     };
     let (sent, received, recorded): (Vec<Sent>, Vec<Received>, Vec<Recorded>) = Default::default();
     let objects = vec![object(Role::State, b"abc")];
-    ReportEvent::Part(Box::new(PartReport { snapshot, epoch, generation, objects, sent, received, recorded }))
+    ReportEvent::Part(Box::new(PartReport {
+        snapshot,
+        epoch,
+        generation,
+        objects,
+        sent,
+        received,
+        recorded,
+        logged: Vec::new(),
+        peers: Vec::new(),
+    }))
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use stillframe_archive::{Archive, ArchiveError, ChannelRecord, ChannelsReader, Manifest, Role};
+use stillframe_archive::{Archive, ArchiveError, Manifest, Message, Messages, Role};
 use stillframe_protocol::MemberName;
 
 use crate::ledger::{Ledger, Transfer};
@@ -54,6 +54,7 @@ pub enum AuditError {
 /// [`AuditError`] when an object can't be read or isn't the bank's.
 pub async fn audit(archive: &Archive, manifest: &Manifest) -> Result<Audit, AuditError> {
     let mut sum = Audit::default();
+    let messages = Messages::of(manifest);
     for part in &manifest.parts {
         for object in &part.objects {
             let mut plain = archive.get(object).await?;
@@ -68,16 +69,15 @@ pub async fn audit(archive: &Archive, manifest: &Manifest) -> Result<Audit, Audi
                 }
                 Role::Channels => {
                     let foreign = |reason: String| AuditError::Foreign { member: part.member.clone(), what: "channels", reason };
-                    for record in ChannelsReader::new(plain) {
+                    for message in messages.read(&part.member, plain) {
                         let amount =
                             |payload: &[u8]| Transfer::decode(payload).map(|t| t.amount).map_err(|e| foreign(e.to_string()));
-                        match record.map_err(|e| foreign(e.to_string()))? {
-                            ChannelRecord::Recorded { payload, .. } => {
+                        match message.map_err(|e| foreign(e.to_string()))? {
+                            Message::InFlight { payload, .. } => {
                                 sum.in_flight += amount(&payload)?;
                                 sum.messages_in_flight += 1;
                             }
-                            ChannelRecord::Unsent { payload, .. } => sum.unsent += amount(&payload)?,
-                            ChannelRecord::Timer { .. } => {}
+                            Message::Unsent { payload, .. } => sum.unsent += amount(&payload)?,
                         }
                     }
                 }

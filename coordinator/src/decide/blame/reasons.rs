@@ -139,7 +139,8 @@ pub fn failed(snapshot: &SnapshotFacts, failure: Failure, now: Timestamp) -> Abo
         | AbortReason::CertificateRejected
         | AbortReason::MembershipChanged
         | AbortReason::SupersededByRestore
-        | AbortReason::Requested => AbortReason::MemberFailed,
+        | AbortReason::Requested
+        | AbortReason::AlignmentCycle => AbortReason::MemberFailed,
     };
     let open = channel.as_ref().and_then(|channel| open_channels(snapshot).find(|open| open.channel == *channel));
     Abort {

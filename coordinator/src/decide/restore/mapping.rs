@@ -62,7 +62,7 @@ pub fn apply<'a>(mapping: &'a Mapping, part: &'a MemberName) -> &'a MemberName {
 /// whoever reads it.
 #[must_use]
 pub fn rename(mapping: &Mapping, part: Part) -> Part {
-    let Part { member, incarnation, objects, mut sent, mut received, mut recorded } = part;
+    let Part { member, incarnation, objects, mut sent, mut received, mut recorded, mut logged, mut peers } = part;
     for channel in &mut sent {
         channel.to = apply(mapping, &channel.to).clone();
     }
@@ -72,7 +72,13 @@ pub fn rename(mapping: &Mapping, part: Part) -> Part {
     for channel in &mut recorded {
         channel.from = apply(mapping, &channel.from).clone();
     }
-    Part { member: apply(mapping, &member).clone(), incarnation, objects, sent, received, recorded }
+    for channel in &mut logged {
+        channel.to = apply(mapping, &channel.to).clone();
+    }
+    for peer in &mut peers {
+        peer.member = apply(mapping, &peer.member).clone();
+    }
+    Part { member: apply(mapping, &member).clone(), incarnation, objects, sent, received, recorded, logged, peers }
 }
 
 #[cfg(test)]
@@ -132,11 +138,9 @@ mod tests {
                 recorded: channels.iter().filter(|((_, to), _)| *to == n)
                     .map(|((from, _), (received, recorded))| Recorded { from: old(*from), ranges: ranges(received + 1, received + recorded), bytes: 0 })
                     .collect(),
-            };
-            let counters = |part: Part| PartCounters {
-                member: part.member, incarnation: part.incarnation, generation: Generation(1), sent: part.sent, received: part.received, recorded: part.recorded,
                 logged: Vec::new(), peers: Vec::new(),
             };
+            let counters = |part: Part| part.counters(Generation(1));
             let verify = |parts: Vec<PartCounters>| {
                 let view: Vec<ViewMember> = parts.iter().map(|p| ViewMember { member: p.member.clone(), incarnation: p.incarnation }).collect();
                 certificate::verify(Generation(1), &view, &parts).map(|certified| certified.messages_in_flight())

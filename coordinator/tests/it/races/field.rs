@@ -149,6 +149,8 @@ impl Replica {
             sent: Vec::new(),
             received: Vec::new(),
             recorded: Vec::new(),
+            logged: Vec::new(),
+            peers: Vec::new(),
         };
         self.say(cluster, member, ReportEvent::Part(Box::new(part))).await
     }

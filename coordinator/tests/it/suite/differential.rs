@@ -261,6 +261,8 @@ impl Pair {
                 sent: vec![],
                 received: vec![],
                 recorded: vec![],
+                logged: vec![],
+                peers: vec![],
             }
         };
         let found = Found { settings: CreateCluster::new(bank(), 2), parts: view.iter().map(part).collect() };

@@ -46,7 +46,7 @@ fn proved(id: SnapshotId) -> Proved {
 fn part(id: SnapshotId, name: &str, incarnation: Incarnation) -> Part {
     let objects = vec![object(&bank(), id, &member(name), incarnation)];
     let (sent, received, recorded) = (vec![], vec![], vec![]);
-    Part { member: member(name), incarnation, objects, sent, received, recorded }
+    Part { member: member(name), incarnation, objects, sent, received, recorded, logged: Vec::new(), peers: Vec::new() }
 }
 
 pub(super) async fn a_cluster_that_was_found_is_made_with_its_settings_in_its_first_transition(s: &Subject) {

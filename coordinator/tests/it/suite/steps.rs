@@ -114,7 +114,17 @@ pub(crate) fn registration(name: &str, instance: Uuid) -> Registration {
 
 pub(crate) fn report_of(snapshot: &SnapshotFacts, objects: Vec<ObjectEntry>) -> PartReport {
     let (epoch, generation) = (snapshot.epoch.expect("an epoch"), snapshot.generation);
-    PartReport { snapshot: snapshot.id, epoch, generation, objects, sent: Vec::new(), received: Vec::new(), recorded: Vec::new() }
+    PartReport {
+        snapshot: snapshot.id,
+        epoch,
+        generation,
+        objects,
+        sent: Vec::new(),
+        received: Vec::new(),
+        recorded: Vec::new(),
+        logged: Vec::new(),
+        peers: Vec::new(),
+    }
 }
 
 /// The object that a member's part of a snapshot consists of.
