@@ -7,6 +7,7 @@
 //! | the frame and its bytes | [`frame`] |
 //! | the rules: cut, record, close, abort, fence | [`participant`] |
 //! | what proves a snapshot | [`certificate`] |
+//! | where numbers go on after a restore | [`resumption`] |
 //! | cycles of channels | [`topology`] |
 //! | what has to hold of a channel at a cut | [`invariant`] |
 
@@ -17,6 +18,7 @@ pub mod invariant;
 pub mod name;
 pub mod participant;
 pub mod ranges;
+pub mod resumption;
 pub mod topology;
 
 pub use certificate::{CertifiedSnapshot, Logged, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};

@@ -13,7 +13,6 @@ use stillframe_api::{
     agent::{AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore},
     cluster::ClusterPhase,
 };
-use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Epoch, MemberName, SnapshotId};
 use uuid::Uuid;
 
@@ -24,7 +23,7 @@ use crate::{
         assignment::{Wanted, is_waiting, wanted},
         claims::{self, Claim, Worth},
         facts::{MemberFacts, OutcomeFacts, Standing},
-        restore::mapping,
+        restore::resumed::{self, ResumedPart, Unresumable},
     },
     store::{LeaseKey, StoreError},
 };
@@ -126,7 +125,7 @@ impl Service {
             Wanted::Prepare { restore, snapshot, generation, in_force, part, attempt } => {
                 let part = self.part(view, snapshot, &part).await?;
                 let renamed = view.facts.restore.as_ref().map(|restore| restore.mapping.clone()).unwrap_or_default();
-                let part = mapping::rename(&renamed, part);
+                let ResumedPart { part, arrived } = resumed::rename(&renamed, part);
                 Desired::Prepare(Box::new(PrepareRestore {
                     restore,
                     snapshot,
@@ -137,7 +136,7 @@ impl Service {
                     received: part.received,
                     recorded: part.recorded,
                     logged: part.logged,
-                    arrived: Vec::new(),
+                    arrived,
                     renamed,
                     attempt,
                 }))
@@ -177,10 +176,10 @@ impl Service {
     }
 
     /// A member's part of the snapshot that is being restored; all of them are read once for all members.
-    async fn part(&self, view: &View, snapshot: SnapshotId, member: &MemberName) -> Result<Part, ServiceError> {
-        let read = async || -> Result<BTreeMap<MemberName, Part>, ServiceError> {
-            let parts = self.store.parts(snapshot).await?;
-            Ok(parts.into_iter().map(|part| (part.member.clone(), part)).collect())
+    async fn part(&self, view: &View, snapshot: SnapshotId, member: &MemberName) -> Result<ResumedPart, ServiceError> {
+        let read = async || -> Result<BTreeMap<MemberName, ResumedPart>, ServiceError> {
+            let fault = |error: Unresumable| StoreError::Fault { reason: format!("snapshot {snapshot}: {error}") };
+            Ok(resumed::resume(self.store.parts(snapshot).await?).map_err(fault)?)
         };
         let parts = view.parts.get_or_try_init(read).await?;
         parts.get(member).cloned().ok_or(ServiceError::UnknownSnapshot(snapshot))

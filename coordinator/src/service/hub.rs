@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, MemberName};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, watch};
 
@@ -16,7 +15,7 @@ use super::{
     lock,
     transition::{Known, lost},
 };
-use crate::decide::Facts;
+use crate::decide::{Facts, restore::resumed::ResumedPart};
 
 /// A cluster's facts as of one revision.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct View {
     /// When they were read, by this process's clock; `facts.now` is the same moment by the database's.
     pub read_at: Instant,
     /// The parts of the snapshot that the restore under way goes back to, once somebody needed them.
-    pub parts: OnceCell<BTreeMap<MemberName, Part>>,
+    pub parts: OnceCell<BTreeMap<MemberName, ResumedPart>>,
     /// What is the same in the assignments of all members, once somebody needed it.
     pub(super) shared: Shared,
 }

@@ -3,6 +3,7 @@
 //! | to find | look in |
 //! | --- | --- |
 //! | which snapshot to go back to, and under which names | [`target`], [`mapping`] |
+//! | where the numbers of its channels go on | [`resumed`] |
 //! | from planned to completed | [`advance`] |
 //! | what members say, and trying again | [`words`] |
 //! | giving up, falling back, cancelling | [`failure`] |
@@ -27,6 +28,7 @@ use super::{
 mod advance;
 mod failure;
 pub mod mapping;
+pub mod resumed;
 mod target;
 mod words;
 
