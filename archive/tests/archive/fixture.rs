@@ -47,7 +47,7 @@ pub(crate) fn encode(plain: &[u8], spill: &Path) -> EncodedObject {
     writer.finish().expect("finished")
 }
 
-fn channels(records: &[ChannelRecord]) -> EncodedObject {
+pub(crate) fn channels(records: &[ChannelRecord]) -> EncodedObject {
     let mut writer = ChannelsWriter::new(Vec::new());
     records.iter().for_each(|record| writer.write(record).expect("written"));
     EncodedObject::from_bytes(writer.finish().expect("finished").into())

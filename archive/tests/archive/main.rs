@@ -3,6 +3,7 @@
 mod damage;
 mod fixture;
 mod formats;
+mod logged;
 mod places;
 mod probing;
 mod s3_server;
@@ -47,6 +48,8 @@ on_every_place! {
     damage::a_sound_snapshot_is_verified_from_the_archive_alone,
     damage::everything_that_is_wrong_with_a_snapshot_is_found,
     damage::a_part_that_could_not_be_restored_is_refused_before_it_is_taken,
+    logged::what_its_sender_logged_and_its_receiver_had_not_is_in_flight,
+    logged::logged_messages_that_are_not_those_of_the_manifest_are_found,
     uncertain::writers_that_race_agree_on_one_content,
 }
 
