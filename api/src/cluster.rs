@@ -6,6 +6,7 @@ use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberId,
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    channel_state::{Alignment, ChannelSettings, ChannelState},
     duration::{DurationOrZero, HumanDuration},
     rollback::RollbackSettings,
     waiting::UnderWay,
@@ -83,6 +84,18 @@ pub struct CreateCluster {
     /// How it is put back by itself.
     #[serde(default)]
     pub rollback: RollbackSettings,
+    /// Who puts the messages under way at a cut into a snapshot. `sender_logged` excludes `aligned`.
+    #[serde(default)]
+    #[schema(inline, default = "marker")]
+    pub channel_state: ChannelState,
+    /// Whether members hold channels back so that there are none. Channels that form a cycle can't be aligned.
+    #[serde(default)]
+    #[schema(inline, default = "unaligned")]
+    pub alignment: Alignment,
+    /// With `aligned`: after so long a member stops waiting, cuts, and records what the channels still bring. Left out or null for as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "2s")]
+    pub aligned_timeout: Option<HumanDuration>,
 }
 
 impl CreateCluster {
@@ -98,7 +111,17 @@ impl CreateCluster {
             max_concurrent: default_concurrent(),
             min_pause: DurationOrZero::ZERO,
             rollback: RollbackSettings::default(),
+            channel_state: ChannelState::default(),
+            alignment: Alignment::default(),
+            aligned_timeout: None,
         }
+    }
+
+    /// How the messages under way at a cut are to get into its snapshots.
+    #[must_use]
+    pub fn channels(&self) -> ChannelSettings {
+        let Self { channel_state, alignment, aligned_timeout, .. } = self;
+        ChannelSettings { channel_state: *channel_state, alignment: *alignment, aligned_timeout: *aligned_timeout }
     }
 }
 
@@ -148,6 +171,19 @@ pub struct Cluster {
     pub pending: u32,
     /// How it is put back by itself.
     pub rollback: RollbackSettings,
+    /// Who is to put the messages under way at a cut into a snapshot, from the next generation on.
+    #[serde(default)]
+    pub channel_state: ChannelState,
+    /// Whether members are to hold channels back so that there are none, from the next generation on.
+    #[serde(default)]
+    pub alignment: Alignment,
+    /// With `aligned`: after how long a member is to stop waiting; null for never.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub aligned_timeout: Option<HumanDuration>,
+    /// What the members of the active generation go by; null until the cluster has run.
+    #[serde(default)]
+    pub in_force: Option<ChannelSettings>,
     /// The latest committed snapshot.
     #[schema(value_type = Option<String>)]
     pub latest_committed: Option<SnapshotId>,

@@ -52,6 +52,8 @@ pub enum ProblemCode {
     NothingToRestore,
     /// The snapshot is known to be unreadable.
     SnapshotUnreadable,
+    /// The channels of the cluster form a cycle, so they can't be aligned.
+    ChannelsFormCycle,
     /// The restore has passed its commit point, or has ended.
     RestoreEnded,
     /// A newer incarnation or generation has taken over: this one must stop.

@@ -1,9 +1,10 @@
 //! Changing what a cluster, or a snapshot that is being taken, goes by, while it does.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    channel_state::{Alignment, ChannelState},
     cluster::OnLoss,
     duration::{DurationOrZero, HumanDuration},
 };
@@ -11,7 +12,8 @@ use crate::{
 /// The most snapshots of a cluster that may be recording or committing at once.
 pub const MAX_CONCURRENT: u32 = 16;
 
-/// Changes settings of a cluster. A field that is left out stays as it is; what changes applies at once, also to snapshots that wait.
+/// Changes settings of a cluster. A field that is left out stays as it is; what changes applies at once, also to snapshots that wait. Only
+/// `channel_state`, `alignment` and `aligned_timeout` take effect with the next generation, which a restore makes: until then `in_force` is what the members go by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateCluster {
@@ -39,6 +41,23 @@ pub struct UpdateCluster {
     /// for it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<UpdateRollback>,
+    /// Who puts the messages under way at a cut into a snapshot, from the next generation on. `sender_logged` excludes `aligned`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_state: Option<ChannelState>,
+    /// Whether members hold channels back so that there are none, from the next generation on. Refused where the channels of the latest committed
+    /// snapshot form a cycle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<Alignment>,
+    /// With `aligned`, from the next generation on: after so long a member stops waiting, cuts, and records what the channels still bring; null for
+    /// as long as it takes.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "2s")]
+    pub aligned_timeout: Option<Option<HumanDuration>>,
+}
+
+/// Tells a null from a field that is left out.
+fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Changes how a cluster is put back by itself. A field that is left out stays as it is.
@@ -71,4 +90,22 @@ pub struct UpdateSnapshot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "5m")]
     pub timeout: Option<HumanDuration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_that_is_null_is_told_from_one_that_is_left_out() {
+        let read = |json: &str| serde_json::from_str::<UpdateCluster>(json).expect("changes").aligned_timeout;
+        let two = "2s".parse().expect("a duration");
+        for (json, expected) in
+            [("{}", None), (r#"{"aligned_timeout":null}"#, Some(None)), (r#"{"aligned_timeout":"2s"}"#, Some(Some(two)))]
+        {
+            assert_eq!(read(json), expected, "{json}");
+            let changes = UpdateCluster { aligned_timeout: expected, ..UpdateCluster::default() };
+            assert_eq!(serde_json::to_string(&changes).expect("JSON"), json);
+        }
+    }
 }

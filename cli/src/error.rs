@@ -209,6 +209,7 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::IdempotencyKeyReused
         | ProblemCode::NothingToRestore
         | ProblemCode::SnapshotUnreadable
+        | ProblemCode::ChannelsFormCycle
         | ProblemCode::RestoreEnded
         | ProblemCode::Fenced => Exit::Refused,
     }

@@ -11,6 +11,7 @@ use stillframe_api::{
 use stillframe_protocol::ClusterName;
 
 use super::{
+    channels::{self, ChannelArgs, ChannelChanges},
     paging::{self, PageArgs},
     snapshot::queue::holders,
 };
@@ -49,6 +50,9 @@ pub enum ClusterCommand {
         /// How it is put back by itself.
         #[command(flatten)]
         rollback: RollbackArgs,
+        /// How the messages under way get into its snapshots.
+        #[command(flatten)]
+        channels: ChannelArgs,
         /// Which coordinator.
         #[command(flatten)]
         api: ApiArgs,
@@ -85,6 +89,9 @@ pub enum ClusterCommand {
         /// How many older committed snapshots a rollback may try if the latest proves unreadable
         #[arg(long, value_name = "N", group = "change", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_FALLBACK)))]
         restore_fallback: Option<u32>,
+        /// How the messages under way get into its snapshots.
+        #[command(flatten)]
+        channels: ChannelChanges,
         /// Which coordinator.
         #[command(flatten)]
         api: ApiArgs,
@@ -178,6 +185,7 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
             min_pause,
             archive_prefix,
             rollback,
+            channels,
             api,
         } => {
             let on_loss = on_loss.into();
@@ -188,6 +196,9 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
                 min_pause,
                 archive_prefix,
                 rollback: rollback.into(),
+                channel_state: channels.channel_state.into(),
+                alignment: channels.alignment.into(),
+                aligned_timeout: channels::timeout(channels.aligned_timeout),
                 ..CreateCluster::new(name, min_members)
             };
             let cluster = api.client()?.create_cluster(&request).await?;
@@ -204,12 +215,23 @@ pub async fn run(command: ClusterCommand, out: &mut Output) -> Result<(), CliErr
             rollback_window: window,
             rollback_backoff: backoff,
             restore_fallback: fallback,
+            channels,
             api,
         } => {
             let on_loss = on_loss.map(Into::into);
             let rollback = UpdateRollback { limit, window, backoff, fallback };
             let rollback = Some(rollback).filter(|rollback| *rollback != UpdateRollback::default());
-            let changes = UpdateCluster { min_members, snapshot_timeout, on_loss, max_concurrent, min_pause, rollback };
+            let changes = UpdateCluster {
+                min_members,
+                snapshot_timeout,
+                on_loss,
+                max_concurrent,
+                min_pause,
+                rollback,
+                channel_state: channels.channel_state.map(Into::into),
+                alignment: channels.alignment.map(Into::into),
+                aligned_timeout: channels.aligned_timeout.map(channels::timeout),
+            };
             let cluster = api.client()?.update_cluster(&cluster, &changes).await?;
             out.result(&cluster, describe)
         }
@@ -288,6 +310,7 @@ fn describe(cluster: &Cluster) -> String {
         ("pending", (cluster.pending > 0).then(|| cluster.pending.to_string())),
         ("on loss", Some(on_loss.to_owned())),
         ("rollbacks", Some(rollbacks(&cluster.rollback))),
+        ("channels", Some(channels::describe(cluster))),
         ("restore", cluster.restore.map(|restore| format!("{restore} is under way"))),
         ("archive prefix", cluster.archive_prefix.clone()),
         ("created", Some(time(cluster.created_at))),

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod channels;
 pub mod cluster;
 pub mod completions;
 pub mod coordinator;

@@ -16,6 +16,16 @@ async fn settings_schedules_and_collection_are_changed_and_shown_and_what_can_no
     let text = real.run(&["cluster", "update", "bank", "--restore-fallback", "2", "--on-loss", "halt"]).await.exits(0).stdout;
     assert!(text.contains("at most 7 in 10m, 3s apart at first, to one of 2 older snapshots if need be"), "{text}");
     assert!(text.contains("halt"), "{text}");
+    assert!(text.contains("marker, unaligned"), "{text}");
+    let words = ["--channel-state", "sender-logged", "--aligned-timeout", "2s", "--json"];
+    let updated = real.run(&[&["cluster", "update", "bank"], &words[..]].concat()).await.exits(0).json();
+    let channels = (&updated["channel_state"], &updated["alignment"], &updated["aligned_timeout"], &updated["in_force"]);
+    assert_eq!(channels, (&json!("sender_logged"), &json!("unaligned"), &json!("2s"), &json!(null)));
+    let excluded = real.run(&["cluster", "update", "bank", "--alignment", "aligned", "--json"]).await.exits(6).error();
+    assert_eq!((&excluded["code"], &excluded["status"]), (&json!("invalid_request"), &json!(422)));
+    let words = ["--channel-state", "marker", "--alignment", "aligned", "--aligned-timeout", "0s"];
+    let text = real.run(&[&["cluster", "update", "bank"], &words[..]].concat()).await.exits(0).stdout;
+    assert!(text.lines().any(|line| line.starts_with("channels") && line.ends_with("aligned")), "{text}");
     // One that has never run has nothing to go on from.
     let never = real.run(&["cluster", "resume", "bank", "--json"]).await.exits(6).error();
     assert_eq!((&never["code"], &never["status"]), (&json!("cluster_not_running"), &json!(409)));

@@ -19,6 +19,10 @@ use stillframe_protocol::{
 };
 use uuid::Uuid;
 
+mod channels;
+
+pub use channels::ChannelFacts;
+
 /// Everything that a decision about a cluster may rest on, as of one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -122,6 +126,12 @@ pub struct ClusterFacts {
     pub max_concurrent: u32,
     /// The least time between the beginnings of two snapshots, in milliseconds.
     pub min_pause_ms: u64,
+    /// How the messages under way at a cut are to get into its snapshots, from the next generation on.
+    #[serde(flatten)]
+    pub channels: ChannelFacts,
+    /// What the members of the active generation go by, all of them.
+    #[serde(default)]
+    pub channels_in_force: ChannelFacts,
     /// Where it is in its life.
     pub phase: ClusterPhase,
     /// Why, when there is something to say.
@@ -175,7 +185,13 @@ impl ClusterFacts {
     pub fn settings(&self) -> impl PartialEq + use<> {
         let snapshots = (self.min_members, self.snapshot_timeout_ms, self.on_loss, self.max_concurrent, self.min_pause_ms);
         let rollbacks = (self.rollback_limit, self.rollback_window_ms, self.rollback_backoff_ms, self.restore_fallback);
-        (snapshots, rollbacks)
+        (snapshots, rollbacks, self.channels)
+    }
+
+    /// Makes a generation the active one: what is wanted of its channels is in force from here on.
+    pub(super) fn enter(&mut self, generation: Generation) {
+        self.generation = generation;
+        self.channels_in_force = self.channels;
     }
 }
 

@@ -13,6 +13,7 @@
 //! | which snapshots wait, and for what | [`queue`] |
 //! | why a snapshot was aborted, and who is to blame | [`blame`] |
 //! | changing settings, and a snapshot's timeout | [`settings`] |
+//! | cycles of channels, which can't be aligned | [`alignment`] |
 //! | restores | [`restore`] |
 //! | rollbacks by themselves, going on after a halt | [`rollback`] |
 //! | taking up what the archive proves, leaping over numbers that may have been given out | [`resync`] |
@@ -23,6 +24,7 @@
 //! | objects that nobody owns, what was collected | [`orphans`], [`collection`] |
 //! | what a member is to be doing | [`assignment`] |
 
+pub mod alignment;
 pub mod assignment;
 pub mod blame;
 pub mod claims;
@@ -44,6 +46,8 @@ pub mod settings;
 pub mod settle;
 pub mod snapshot;
 
+#[cfg(test)]
+mod aligned;
 #[cfg(test)]
 mod blamed;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use stillframe_api::{HumanDuration, cluster::ClusterPhase, restore::RestoreState, retention::Keep, snapshot::SnapshotState};
 use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId};
 
-use super::restore::mapping::Misfit;
+use super::{alignment, restore::mapping::Misfit};
 
 /// A refusal: what was expected, what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -216,6 +216,24 @@ pub enum Refusal {
         detail: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// Aligned channels and logging senders exclude each other.
+    #[error(
+        "alignment aligned goes with channel_state marker only: a member that stops waiting records until the markers come, and senders that log \
+         send none"
+    )]
+    AlignedAndLogged,
+    /// The channels can't be aligned.
+    #[error(
+        "the channels of cluster {cluster} can't be aligned: in its latest committed snapshot {} form a cycle, in which every member would wait \
+         for itself",
+        alignment::round(cycle)
+    )]
+    ChannelsFormCycle {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The cycle, in the order of its channels.
+        cycle: Vec<MemberName>,
     },
     /// The schedule is gone.
     #[error("cluster {cluster} has no such schedule any more")]

@@ -1,11 +1,17 @@
 //! Changing what a cluster, or a snapshot that is being taken, goes by, while it does.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use stillframe_api::{cluster::OnLoss, snapshot::SnapshotState};
-use stillframe_protocol::SnapshotId;
+use stillframe_api::{
+    channel_state::{Alignment, ChannelState},
+    cluster::OnLoss,
+    snapshot::SnapshotState,
+};
+use stillframe_protocol::{MemberName, SnapshotId};
 
 use super::{
     Decision, Draft, Facts, Occasion, Refusal,
+    facts::ChannelFacts,
     queue::{after, before},
     rollback,
 };
@@ -31,26 +37,50 @@ pub struct Changes {
     pub rollback_backoff_ms: Option<u64>,
     /// How many older snapshots an automatic rollback may try.
     pub restore_fallback: Option<u32>,
+    /// Who puts the state of channels into a snapshot, from the next generation on.
+    pub channel_state: Option<ChannelState>,
+    /// Whether channels are held back, from the next generation on.
+    pub alignment: Option<Alignment>,
+    /// For how long at most, in milliseconds; for as long as it takes, with the inner none.
+    pub aligned_timeout_ms: Option<Option<u64>>,
 }
 
 /// Sets one field, and notes what it was and what it is.
-fn change<T: Copy + PartialEq + Into<Value>>(
+fn change<T: Copy + PartialEq + Serialize>(
     field: &mut T,
     to: Option<T>,
     name: &str,
     notes: &mut (Map<String, Value>, Map<String, Value>),
 ) {
     if let Some(to) = to.filter(|to| to != field) {
-        notes.0.insert(name.to_owned(), (*field).into());
-        notes.1.insert(name.to_owned(), to.into());
+        notes.0.insert(name.to_owned(), json!(*field));
+        notes.1.insert(name.to_owned(), json!(to));
         *field = to;
     }
 }
 
+/// Whether what is wanted of a cluster's channels can be had at all.
+///
+/// # Errors
+/// [`Refusal::AlignedAndLogged`].
+pub fn check_channels(channels: &ChannelFacts) -> Result<(), Refusal> {
+    match (channels.alignment, channels.channel_state) {
+        (Alignment::Aligned, ChannelState::SenderLogged) => Err(Refusal::AlignedAndLogged),
+        (Alignment::Aligned, ChannelState::Marker) | (Alignment::Unaligned, _) => Ok(()),
+    }
+}
+
 /// Changes settings of a cluster. What follows from them follows at once: those that wait may begin, a forming cluster may run, a halted one may
-/// go back.
-#[must_use]
-pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> Decision {
+/// go back. Only what is wanted of the channels waits for the next generation. `cycle` is one that the channels of its latest committed snapshot form.
+///
+/// # Errors
+/// When channels can't be had as they are wanted.
+pub fn update_cluster(
+    facts: &Facts,
+    occasion: &Occasion,
+    changes: Changes,
+    cycle: Option<&[MemberName]>,
+) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(facts, occasion);
     let mut notes = (Map::new(), Map::new());
     let cluster = &mut draft.next.cluster;
@@ -62,14 +92,18 @@ pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> D
     change(&mut cluster.rollback_window_ms, changes.rollback_window_ms, "rollback_window_ms", &mut notes);
     change(&mut cluster.rollback_backoff_ms, changes.rollback_backoff_ms, "rollback_backoff_ms", &mut notes);
     change(&mut cluster.restore_fallback, changes.restore_fallback, "restore_fallback", &mut notes);
-    if let Some(on_loss) = changes.on_loss.filter(|on_loss| *on_loss != cluster.on_loss) {
-        notes.0.insert("on_loss".to_owned(), json!(cluster.on_loss));
-        notes.1.insert("on_loss".to_owned(), json!(on_loss));
-        cluster.on_loss = on_loss;
-    }
+    change(&mut cluster.on_loss, changes.on_loss, "on_loss", &mut notes);
+    let channels = &mut cluster.channels;
+    change(&mut channels.channel_state, changes.channel_state, "channel_state", &mut notes);
+    change(&mut channels.alignment, changes.alignment, "alignment", &mut notes);
+    change(&mut channels.aligned_timeout_ms, changes.aligned_timeout_ms, "aligned_timeout_ms", &mut notes);
+    check_channels(channels)?;
     let (was, is) = notes;
+    if let Some(cycle) = cycle.filter(|_| is.contains_key("alignment") && channels.alignment == Alignment::Aligned) {
+        return Err(Refusal::ChannelsFormCycle { cluster: cluster.name.clone(), cycle: cycle.to_vec() });
+    }
     if is.is_empty() {
-        return Decision::nothing(facts);
+        return Ok(Decision::nothing(facts));
     }
     let (name, timeout_ms) = (cluster.name.clone(), cluster.snapshot_timeout_ms);
     let rollbacks_count_otherwise = is.contains_key("rollback_limit") || is.contains_key("rollback_window_ms");
@@ -82,7 +116,7 @@ pub fn update_cluster(facts: &Facts, occasion: &Occasion, changes: Changes) -> D
         snapshot.deadline_at = after(before(snapshot.deadline_at, snapshot.timeout_ms), timeout_ms);
         snapshot.timeout_ms = timeout_ms;
     }
-    draft.decide()
+    Ok(draft.decide())
 }
 
 /// Changes how long a snapshot that is pending or recording may take: from when recording began, or from when it could have begun.

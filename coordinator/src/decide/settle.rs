@@ -9,6 +9,7 @@ use stillframe_api::{
 use stillframe_protocol::{Generation, MemberName};
 
 use super::{
+    alignment,
     decision::Draft,
     facts::{HaltCause, Presence, Standing},
     queue,
@@ -19,6 +20,7 @@ use super::{
 /// Applies every rule.
 pub fn settle(draft: &mut Draft<'_>) {
     snapshot::abort_broken(draft);
+    alignment::abort_cycles(draft);
     form(draft);
     restore::advance(draft);
     take_heart(draft);
@@ -44,8 +46,7 @@ fn form(draft: &mut Draft<'_>) {
 fn start_generation(draft: &mut Draft<'_>) {
     let generation = allocate_generation(draft);
     let epoch = draft.next.cluster.epoch;
-    let cluster = &mut draft.next.cluster;
-    cluster.generation = generation;
+    draft.next.cluster.enter(generation);
     set_phase(draft, ClusterPhase::Running);
     for member in draft.next.members.values_mut() {
         if member.standing != Standing::Excluded && member.is_there() {

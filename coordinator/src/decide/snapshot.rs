@@ -153,7 +153,7 @@ pub(super) fn start_pending(draft: &mut Draft<'_>) {
 }
 
 /// Ends a snapshot that is pending or recording.
-fn give_up(draft: &mut Draft<'_>, id: SnapshotId, abort: Abort) {
+pub(super) fn give_up(draft: &mut Draft<'_>, id: SnapshotId, abort: Abort) {
     let now = draft.now();
     let Some(snapshot) = draft.snapshot_mut(id) else { return };
     match snapshot.state {

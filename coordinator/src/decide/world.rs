@@ -61,6 +61,8 @@ impl World {
             archive_prefix: None,
             max_concurrent: 1,
             min_pause_ms: 0,
+            channels: Default::default(),
+            channels_in_force: Default::default(),
             phase: ClusterPhase::Forming,
             phase_reason: None,
             halt: None,
@@ -192,6 +194,8 @@ impl World {
     fn check_step(&mut self, before: &Facts, decision: &Decision) {
         let (old, next) = (&before.cluster, &decision.next.cluster);
         assert!(old.epoch <= next.epoch && old.generation <= next.generation && old.last_generation <= next.last_generation);
+        let same_channels = old.channels_in_force == next.channels_in_force;
+        assert!(same_channels || next.generation > old.generation, "a generation's members would go by two ways");
         let leaps = |action| ["cluster.rebuilt", "cluster.fell_behind"].contains(&action);
         let leapt = before.continuity.moved().is_some() || decision.audit.iter().any(|line| leaps(line.action));
         assert!(old.revision <= next.revision && (leapt || next.revision <= old.revision + 1));
@@ -305,7 +309,11 @@ impl World {
     }
 
     pub(crate) fn update(&mut self, changes: settings::Changes) {
-        self.decide(|facts, occasion| Ok(settings::update_cluster(facts, occasion, changes))).expect("no refusal");
+        self.try_update(changes, None).expect("no refusal");
+    }
+
+    pub(crate) fn try_update(&mut self, changes: settings::Changes, cycle: Option<&[MemberName]>) -> Result<(), Refusal> {
+        self.decide(|facts, occasion| settings::update_cluster(facts, occasion, changes, cycle))
     }
 
     pub(crate) fn set_timeout(&mut self, id: SnapshotId, timeout_ms: u64) -> Result<(), Refusal> {

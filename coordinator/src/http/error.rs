@@ -62,6 +62,7 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::MembersDiffer => "The mapping doesn't fit the snapshot",
         ProblemCode::NothingToRestore => "There is nothing to go back to",
         ProblemCode::SnapshotUnreadable => "The snapshot is known to be unreadable",
+        ProblemCode::ChannelsFormCycle => "The channels form a cycle",
         ProblemCode::RestoreEnded => "The restore has passed its commit point or ended",
         ProblemCode::Fenced => "Fenced: another incarnation is in force",
         ProblemCode::DatabaseUnavailable => "The database can't be used just now",
@@ -162,6 +163,10 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::UnfitSchedule { hint, .. } => {
             problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail).with_hint(*hint)
         }
+        Refusal::AlignedAndLogged => problem(ProblemCode::InvalidRequest, StatusCode::UNPROCESSABLE_ENTITY, detail)
+            .with_hint("change both in one request: alignment unaligned with channel_state sender_logged, or aligned with marker"),
+        Refusal::ChannelsFormCycle { .. } => problem(ProblemCode::ChannelsFormCycle, StatusCode::CONFLICT, detail)
+            .with_hint("leave the alignment unaligned; with channel_state sender_logged a snapshot doesn't wait for queues either"),
         Refusal::UnknownSchedule { .. } => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail),
     }
 }

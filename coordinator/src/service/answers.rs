@@ -9,7 +9,7 @@ use stillframe_api::{
     schedule::{NextSlot, SHOWN_SLOTS, Schedule},
     snapshot::{MemberPhase, Snapshot, SnapshotMember},
 };
-use stillframe_protocol::ClusterName;
+use stillframe_protocol::{ClusterName, Generation};
 
 use crate::{
     decide::{
@@ -25,6 +25,7 @@ use crate::{
 #[must_use]
 pub fn cluster(row: ClusterRow) -> Cluster {
     let ClusterRow { facts, live_members, lost_members, under_way, pending, restore } = row;
+    let channels = facts.channels.settings();
     Cluster {
         name: facts.name,
         phase: facts.phase,
@@ -48,6 +49,10 @@ pub fn cluster(row: ClusterRow) -> Cluster {
             backoff: HumanDuration::from_millis(facts.rollback_backoff_ms),
             fallback: facts.restore_fallback,
         },
+        channel_state: channels.channel_state,
+        alignment: channels.alignment,
+        aligned_timeout: channels.aligned_timeout,
+        in_force: (facts.generation > Generation(0)).then(|| facts.channels_in_force.settings()),
         latest_committed: facts.latest_committed,
         restore,
         created_at: facts.created_at,

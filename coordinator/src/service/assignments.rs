@@ -120,7 +120,9 @@ impl Service {
             Wanted::Wait { why } => Desired::Wait { why: why.sentence(facts) },
             Wanted::Leave { why } => Desired::Leave { why },
             Wanted::Run { generation, epoch, restore } => {
-                Desired::Run { generation, epoch, restore, channel_state: Default::default(), aligned_timeout: None }
+                let channels = facts.cluster.channels_in_force.settings();
+                let (channel_state, aligned_timeout) = (channels.participant(), channels.aligned_timeout);
+                Desired::Run { generation, epoch, restore, channel_state, aligned_timeout }
             }
             Wanted::Prepare { restore, snapshot, generation, in_force, part, attempt } => {
                 let part = self.part(view, snapshot, &part).await?;

@@ -2,17 +2,18 @@
 
 use stillframe_api::{
     DurationOrZero, HumanDuration, Page,
+    channel_state::{Alignment, ChannelSettings},
     cluster::{Cluster, CreateCluster, MAX_MEMBERS, Member, PageQuery},
     page::{DEFAULT_LIMIT, MAX_LIMIT},
     restore::MAX_FALLBACK,
     rollback::{ResumeCluster, RollbackSettings},
     settings::{MAX_CONCURRENT, UpdateCluster},
 };
-use stillframe_protocol::ClusterName;
+use stillframe_protocol::{ClusterName, MemberName};
 
 use super::{Caller, Service, ServiceError, answers, archives};
 use crate::{
-    decide::{Facts, facts::ClusterFacts, rollback, settings},
+    decide::{Facts, alignment, facts::ClusterFacts, rollback, settings},
     store::{ClusterRow, Scope},
 };
 
@@ -66,6 +67,11 @@ fn differences(asked: &CreateCluster, found: &ClusterFacts) -> Vec<String> {
     compare("rollback.window", format!("{} ms", window.as_millis()), format!("{} ms", found.rollback_window_ms));
     compare("rollback.backoff", format!("{} ms", backoff.as_millis()), format!("{} ms", found.rollback_backoff_ms));
     compare("rollback.fallback", fallback.to_string(), found.restore_fallback.to_string());
+    let (asked, found) = (asked.channels(), found.channels.settings());
+    let timeout = |of: ChannelSettings| of.aligned_timeout.map_or_else(|| "null".to_owned(), |timeout| timeout.to_string());
+    compare("channel_state", asked.channel_state.to_string(), found.channel_state.to_string());
+    compare("alignment", asked.alignment.to_string(), found.alignment.to_string());
+    compare("aligned_timeout", timeout(asked), timeout(found));
     differences
 }
 
@@ -88,6 +94,7 @@ impl Service {
         check_members(settings.min_members)?;
         check_concurrent(settings.max_concurrent)?;
         check_rollback(Some(settings.rollback.limit), Some(settings.rollback.fallback))?;
+        settings::check_channels(&settings.channels().into())?;
         if let Some(prefix) = &settings.archive_prefix {
             archives::check_prefix(prefix)?;
         }
@@ -136,12 +143,24 @@ impl Service {
             rollback_window_ms: rollback.window.map(milliseconds),
             rollback_backoff_ms: rollback.backoff.map(milliseconds),
             restore_fallback: rollback.fallback,
+            channel_state: request.channel_state,
+            alignment: request.alignment,
+            aligned_timeout_ms: request.aligned_timeout.map(|timeout| timeout.map(milliseconds)),
         };
+        let cycle = if request.alignment == Some(Alignment::Aligned) { self.cycle(cluster).await? } else { None };
         let occasion = self.occasion(caller);
         let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
-        let rule = move |facts: &Facts| Ok(settings::update_cluster(facts, &occasion, changes).into());
+        let rule = move |facts: &Facts| settings::update_cluster(facts, &occasion, changes, cycle.as_deref()).map(Into::into);
         self.transition(cluster, scope, rule).await?;
         self.cluster(cluster).await
+    }
+
+    /// A cycle that the channels of the latest committed snapshot form. A newer one that is committed meanwhile may form another: that is found when the
+    /// next aligned snapshot is taken.
+    async fn cycle(&self, cluster: &ClusterName) -> Result<Option<Vec<MemberName>>, ServiceError> {
+        let Some(facts) = self.store.cluster(cluster).await?.map(|row| row.facts) else { return Ok(None) };
+        let Some(latest) = facts.latest_committed else { return Ok(None) };
+        Ok(alignment::cycle_of(&self.store.parts(latest).await?, &facts.latest_mapping))
     }
 
     /// A cluster.

@@ -8,8 +8,8 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream};
 use stillframe_api::{
-    DurationOrZero, HumanDuration,
-    cluster::{CreateCluster, OnLoss},
+    HumanDuration,
+    cluster::CreateCluster,
     resync::{MissingManifest, RebuiltCluster, Rejected, ResyncReport, TakenUpSnapshot},
     snapshot::SnapshotState,
 };
@@ -172,15 +172,11 @@ impl Service {
         }
         let is_needed = resync::is_needed(facts.as_ref(), &shown);
         let floors = resync::above(shown.floors);
+        let min_members = u32::try_from(shown.latest_view.len()).unwrap_or(u32::MAX).max(1);
         let settings = CreateCluster {
-            name: cluster.clone(),
-            min_members: u32::try_from(shown.latest_view.len()).unwrap_or(u32::MAX).max(1),
             snapshot_timeout: HumanDuration::from_millis(DEFAULT_TIMEOUT_MS),
-            on_loss: OnLoss::RestoreLatest,
             archive_prefix: there.prefix.clone(),
-            max_concurrent: 1,
-            min_pause: DurationOrZero::default(),
-            rollback: Default::default(),
+            ..CreateCluster::new(cluster.clone(), min_members)
         };
         if is_new {
             report.rebuilt.push(rebuilt(&settings, facts.is_none(), &shown, floors));
@@ -398,6 +394,7 @@ fn rebuilt(settings: &CreateCluster, is_made: bool, shown: &Shown, floors: Floor
         defaults.push(format!("min_members is {}, the members of its newest snapshot", settings.min_members));
         defaults.push(format!("snapshot_timeout is {}", settings.snapshot_timeout));
         defaults.push("on_loss is restore_latest, max_concurrent 1, and there is no min_pause".to_owned());
+        defaults.push("channel_state is marker, and channels are not aligned".to_owned());
     }
     RebuiltCluster {
         cluster: settings.name.clone(),

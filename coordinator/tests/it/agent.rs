@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use stillframe_api::{
     Client, ClientError,
     agent::{Assignment, AssignmentQuery, Desired, MissingChannel, PartReport, PrepareProblem, Register, ReportEvent},
     snapshot::AbortReason,
 };
-use stillframe_archive::{Digest, Encoding, ObjectEntry, Place, Role};
+use stillframe_archive::{ChannelRecord, ChannelsWriter, Digest, Encoding, ObjectEntry, Place, Role};
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberName, Received, Recorded, Sent, SeqRanges, SnapshotId,
+    ClusterName, Epoch, Generation, Incarnation, Logged, MemberName, Received, Recorded, Sent, Seq, SeqRanges, SnapshotId,
 };
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -31,6 +32,17 @@ pub(crate) enum OnSnapshot {
     Fail(AbortReason),
     /// Reports that it has received a message which nobody sent.
     ReportOrphan(MemberName),
+    /// Reports these counters, and an object with what was logged.
+    ReportChannels(Channels),
+}
+
+/// What its part says of its channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Channels {
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) received: Vec<Received>,
+    /// Messages of one byte each, by receiver.
+    pub(crate) logged: Vec<(MemberName, Vec<u64>)>,
 }
 
 /// What it does when it is to prepare.
@@ -231,6 +243,14 @@ impl Body {
                     self.report(ReportEvent::Part(part)).await;
                     self.seen.lock().expect("unpoisoned").reported.insert(snapshot);
                 }
+                OnSnapshot::ReportChannels(channels) => {
+                    let ReportEvent::Part(mut part) = part(snapshot, epoch, generation) else { unreachable!() };
+                    (part.sent, part.received) = (channels.sent.clone(), channels.received.clone());
+                    part.logged = channels.logged.iter().map(|(to, seqs)| logged(to, seqs)).collect();
+                    part.objects.extend(log_of(channels));
+                    self.report(ReportEvent::Part(part)).await;
+                    self.seen.lock().expect("unpoisoned").reported.insert(snapshot);
+                }
                 OnSnapshot::Progress(missing) => {
                     let missing = missing.clone();
                     self.report(ReportEvent::Progress { snapshot, missing, spooled_bytes: 0 }).await;
@@ -245,18 +265,29 @@ impl Body {
     }
 }
 
+fn logged(to: &MemberName, seqs: &[u64]) -> Logged {
+    Logged { to: to.clone(), ranges: seqs.iter().copied().map(Seq).collect(), bytes: seqs.len() as u64 }
+}
+
+/// The object with what was logged, where anything was.
+fn log_of(channels: &Channels) -> Option<ObjectEntry> {
+    let mut writer = ChannelsWriter::new(Vec::new());
+    for (to, seq) in channels.logged.iter().flat_map(|(to, seqs)| seqs.iter().map(move |seq| (to, seq))) {
+        let record = ChannelRecord::Logged { to: to.clone(), seq: Seq(*seq), payload: Bytes::from_static(b"m") };
+        writer.write(&record).expect("written");
+    }
+    (writer.records() > 0).then(|| inline(Role::Channels, writer.finish().expect("finished").into()))
+}
+
+fn inline(role: Role, content: Bytes) -> ObjectEntry {
+    let (bytes, digest) = (content.len() as u64, Digest::of(&content));
+    ObjectEntry { role, place: Place::Inline(content), bytes, digest, encoding: Encoding::Raw, plain_bytes: bytes }
+}
+
 /// A complete part of nothing but three bytes of state.
 pub(crate) fn part(snapshot: SnapshotId, epoch: Epoch, generation: Generation) -> ReportEvent {
-    let object = |role, content: &'static [u8]| ObjectEntry {
-        role,
-        place: Place::Inline(content.into()),
-        bytes: content.len() as u64,
-        digest: Digest::of(content),
-        encoding: Encoding::Raw,
-        plain_bytes: content.len() as u64,
-    };
     let (sent, received, recorded): (Vec<Sent>, Vec<Received>, Vec<Recorded>) = Default::default();
-    let objects = vec![object(Role::State, b"abc")];
+    let objects = vec![inline(Role::State, Bytes::from_static(b"abc"))];
     ReportEvent::Part(Box::new(PartReport {
         snapshot,
         epoch,

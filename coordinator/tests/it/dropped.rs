@@ -118,7 +118,7 @@ async fn call(store: PostgresStore, cluster: ClusterName, kind: usize, number: u
         0 => {
             let timeout = 1_000 + number as u64;
             let changes = settings::Changes { snapshot_timeout_ms: Some(timeout), ..Default::default() };
-            let update = rule(move |facts| Ok(settings::update_cluster(facts, &occasion(), changes)));
+            let update = rule(move |facts| settings::update_cluster(facts, &occasion(), changes, None));
             drop(store.transact(&cluster, Scope::default(), update).await);
         }
         1 => drop(store.transact(&cluster, Scope::default(), rule(|facts| take_or_abort(facts, &occasion()))).await),

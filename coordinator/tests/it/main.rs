@@ -7,6 +7,7 @@ mod idempotency;
 mod archive;
 mod audit;
 mod bad_input;
+mod channels;
 mod drift;
 mod dropped;
 mod gc;

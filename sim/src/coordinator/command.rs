@@ -148,7 +148,7 @@ impl Command {
                 Some(known) => return restore::cancel(facts, occasion, *restore, known, None),
                 None => Decision::nothing(facts),
             },
-            Self::Update(changes) => settings::update_cluster(facts, occasion, *changes),
+            Self::Update(changes) => return settings::update_cluster(facts, occasion, *changes, None),
             Self::Resume { fallback } => return rollback::resume(facts, occasion, *fallback),
         })
     }

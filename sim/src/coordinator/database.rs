@@ -52,6 +52,8 @@ impl Database {
             archive_prefix: None,
             max_concurrent: plan.max_concurrent,
             min_pause_ms: plan.min_pause_ms,
+            channels: Default::default(),
+            channels_in_force: Default::default(),
             phase: ClusterPhase::Forming,
             phase_reason: None,
             halt: None,

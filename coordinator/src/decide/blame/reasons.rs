@@ -9,7 +9,7 @@ use stillframe_protocol::{Incarnation, MemberName, Violation};
 
 use super::{MAX_LINES, OpenChannel, missing_lines, named, open_channels, seconds, setting, since};
 use crate::decide::{
-    Facts,
+    Facts, alignment,
     facts::{MemberFacts, RestoreFacts, SnapshotFacts},
     queue,
     refusal::are,
@@ -208,6 +208,35 @@ pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
         (AbortReason::CertificateRejected, format!("the counters don't prove a consistent cut ({violations})"))
     };
     Abort { reason, detail, member, channel, since: snapshot.recording_at, messages_missing, missing }
+}
+
+/// The members of an aligned snapshot wait for each other. The blame goes to the first channel of the cycle.
+#[must_use]
+pub fn cycle(snapshot: &SnapshotFacts, cycle: &[MemberName], has_fallback: bool, now: Timestamp) -> Abort {
+    let channel = match cycle {
+        [only] => Some(Channel { from: only.clone(), to: only.clone() }),
+        [from, to, ..] => Some(Channel { from: from.clone(), to: to.clone() }),
+        [] => None,
+    };
+    let open = channel.as_ref().and_then(|channel| open_channels(snapshot).find(|open| open.channel == *channel));
+    let then = if has_fallback {
+        "restore it to its latest snapshot (`stillframe restore start --latest`)"
+    } else {
+        "start all its members again, for there is no snapshot to go back to"
+    };
+    Abort {
+        reason: AbortReason::AlignmentCycle,
+        detail: format!(
+            "the channels {} form a cycle, in which every member waits for the marker of the one before: set the cluster's alignment to unaligned, \
+             or give it an aligned_timeout (`stillframe cluster update`), then {then}",
+            alignment::round(cycle)
+        ),
+        member: channel.as_ref().map(|channel| channel.to.clone()),
+        channel,
+        since: open.map(|open| open.since).or(snapshot.recording_at),
+        messages_missing: None,
+        missing: missing_lines(snapshot, now),
+    }
 }
 
 /// A restore of the cluster began.

@@ -130,7 +130,7 @@ fn activate(draft: &mut Draft<'_>) -> bool {
     }
     restore.state = RestoreState::Resuming;
     restore.resumed_at = Some(now);
-    next.cluster.generation = restore.generation;
+    next.cluster.enter(restore.generation);
     next.cluster.latest_committed = Some(restore.snapshot);
     next.cluster.latest_mapping = restore.mapping.clone();
     next.latest_view = restore.members.keys().cloned().collect();

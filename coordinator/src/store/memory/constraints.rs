@@ -11,6 +11,7 @@ use crate::{
         facts::{ClusterFacts, CollectionState, MemberFacts, RestoreFacts, SnapshotFacts},
         retention::holds_at,
         schedule::Slot,
+        settings::check_channels,
     },
     store::{
         StoreError,
@@ -73,8 +74,12 @@ impl Ground<'_> {
         Ok(())
     }
 
-    /// Numbers are never reused.
+    /// Numbers are never reused, and all members of a generation go by the same.
     fn only_grows(&self, next: &ClusterFacts) -> Result<(), StoreError> {
+        let old = &self.cluster.facts;
+        demand(next.channels_in_force == old.channels_in_force || next.generation != old.generation, || {
+            format!("what the members of generation {} of cluster {} go by would change", old.generation, old.name)
+        })?;
         let counters = |c: &ClusterFacts| {
             let last = (u64::from(c.last_member_id), c.last_generation.0);
             [c.epoch.0, c.generation.0, last.1, c.revision, c.version, last.0]
@@ -180,7 +185,9 @@ pub(super) fn cluster_row(row: &ClusterFacts) -> Result<(), StoreError> {
         && row.rollback_backoff_ms > 0
         && (row.phase == ClusterPhase::Halted) == row.halt.is_some()
         && row.generation <= row.last_generation
-        && row.peers_revision <= row.revision;
+        && row.peers_revision <= row.revision
+        && row.channels.aligned_timeout_ms != Some(0)
+        && check_channels(&row.channels).is_ok();
     demand(fits, || format!("cluster {} breaks a constraint of its row", row.name))
 }
 

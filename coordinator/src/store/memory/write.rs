@@ -20,7 +20,7 @@ use super::{
 use crate::{
     decide::{
         Facts, Refusal,
-        facts::{ClusterFacts, ContinuityFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
+        facts::{ChannelFacts, ClusterFacts, ContinuityFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
     },
     store::{
         Outcome, Rule, Scope, StoreError, TransactError, Transition,
@@ -166,8 +166,9 @@ fn ask(rule: &Rule, facts: &Facts) -> Result<Result<Outcome, Refusal>, StoreErro
 }
 
 fn fresh(settings: &CreateCluster, now: Timestamp) -> ClusterFacts {
-    let CreateCluster { name, min_members, snapshot_timeout, on_loss, archive_prefix, max_concurrent, min_pause, rollback } =
-        settings;
+    let CreateCluster {
+        name, min_members, snapshot_timeout, on_loss, archive_prefix, max_concurrent, min_pause, rollback, ..
+    } = settings;
     let ms = |ms: i64| u64::try_from(ms).unwrap_or(0);
     ClusterFacts {
         name: name.clone(),
@@ -177,6 +178,8 @@ fn fresh(settings: &CreateCluster, now: Timestamp) -> ClusterFacts {
         archive_prefix: archive_prefix.clone(),
         max_concurrent: *max_concurrent,
         min_pause_ms: min_pause.as_millis(),
+        channels: settings.channels().into(),
+        channels_in_force: ChannelFacts::default(),
         phase: ClusterPhase::Forming,
         phase_reason: None,
         halt: None,

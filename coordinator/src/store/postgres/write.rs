@@ -258,13 +258,16 @@ async fn finish(
             retention = nullif(n.retention, 'null'),
             latest_mapping = n.latest_mapping, rollback_at = n.rollback_at, rollbacks_since = n.rollbacks_since,
             rollback_limit = n.rollback_limit, rollback_window_ms = n.rollback_window_ms,
-            rollback_backoff_ms = n.rollback_backoff_ms, restore_fallback = n.restore_fallback
+            rollback_backoff_ms = n.rollback_backoff_ms, restore_fallback = n.restore_fallback,
+            channel_state = n.channel_state, alignment = n.alignment, aligned_timeout_ms = n.aligned_timeout_ms,
+            channels_in_force = n.channels_in_force
           FROM jsonb_to_record($2) AS n(phase text, phase_reason text, halt text, generation bigint, last_generation bigint, epoch bigint,
                                         revision bigint, version bigint, stamp uuid, peers_revision bigint, last_member_id integer, latest_committed uuid,
                                         min_members integer, snapshot_timeout_ms bigint, on_loss text, max_concurrent integer,
                                         min_pause_ms bigint, retention jsonb, latest_mapping jsonb, rollback_at timestamptz,
                                         rollbacks_since timestamptz, rollback_limit integer, rollback_window_ms bigint,
-                                        rollback_backoff_ms bigint, restore_fallback integer)
+                                        rollback_backoff_ms bigint, restore_fallback integer, channel_state text, alignment text,
+                                        aligned_timeout_ms bigint, channels_in_force jsonb)
          WHERE c.name = $1 AND c.version = $5
         "#,
         before.cluster.name.as_str(),
@@ -309,8 +312,9 @@ pub(super) async fn create_cluster(
                 r#"
                 WITH made AS (
                     INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms,
-                                          rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback)
-                    VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11, $12, $13)
+                                          rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback,
+                                          channel_state, alignment, aligned_timeout_ms)
+                    VALUES ($1, $2, $3, $4, $5, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                     ON CONFLICT (name) DO NOTHING RETURNING name
                 ), line AS (
                     INSERT INTO audit (cluster, actor, action, subject, detail, request_id)
@@ -331,6 +335,9 @@ pub(super) async fn create_cluster(
                 settings.rollback.window.as_millis(),
                 settings.rollback.backoff.as_millis(),
                 i32::try_from(settings.rollback.fallback).unwrap_or(i32::MAX),
+                settings.channel_state.to_string(),
+                settings.alignment.to_string(),
+                settings.aligned_timeout.map(stillframe_api::HumanDuration::as_millis),
             )
             .fetch_optional(&mut *connection)
             .await?;

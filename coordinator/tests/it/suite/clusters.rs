@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use stillframe_api::{
+    channel_state::{Alignment, ChannelState},
     cluster::{CreateCluster, OnLoss},
     rollback::RollbackSettings,
 };
-use stillframe_coordinator::store::{StoreError, TransactError};
+use stillframe_coordinator::{
+    decide::{facts::ChannelFacts, settings},
+    store::{StoreError, TransactError},
+};
 
 use super::{
-    steps::{bank, cluster, sure},
+    restores::do_their_part,
+    steps::{bank, cluster, rule, sure},
     subject::Subject,
 };
 
@@ -26,6 +31,9 @@ fn settings() -> CreateCluster {
             backoff: "3s".parse().expect("a duration"),
             fallback: 2,
         },
+        channel_state: ChannelState::Marker,
+        alignment: Alignment::Aligned,
+        aligned_timeout: Some("4s".parse().expect("a duration")),
         ..CreateCluster::new(bank(), 4)
     }
 }
@@ -56,6 +64,9 @@ pub(super) async fn a_cluster_has_the_settings_it_was_made_with(s: &Subject) {
     assert_eq!(settings, (4, 7_000, OnLoss::Halt, 3, 2_000));
     let rollback = (facts.rollback_limit, facts.rollback_window_ms, facts.rollback_backoff_ms, facts.restore_fallback);
     assert_eq!(rollback, (9, 60_000, 3_000, 2));
+    let channels =
+        ChannelFacts { channel_state: ChannelState::Marker, alignment: Alignment::Aligned, aligned_timeout_ms: Some(4_000) };
+    assert_eq!((facts.channels, facts.channels_in_force), (channels, ChannelFacts::default()), "it hasn't run yet");
     assert_eq!((facts.archive_prefix.as_deref(), facts.created_at), (Some("a/b"), s.now().await));
     assert_eq!((facts.revision, facts.version, facts.peers_revision), (1, 1, 1));
 }
@@ -64,6 +75,31 @@ pub(super) async fn a_cluster_that_breaks_a_constraint_is_not_made(s: &Subject) 
     let made = s.store().create_cluster(&CreateCluster::new(bank(), 0), None).await;
     assert!(matches!(made, Err(StoreError::Fault { .. })), "{made:?}");
     assert!(s.store().cluster(&bank()).await.expect("an answer").is_none());
+}
+
+pub(super) async fn what_is_wanted_of_channels_is_in_force_from_the_next_generation_on(s: &Subject) {
+    let logged = ChannelFacts { channel_state: ChannelState::SenderLogged, ..ChannelFacts::default() };
+    let first =
+        s.running_with(CreateCluster { channel_state: ChannelState::SenderLogged, ..CreateCluster::new(bank(), 1) }).await;
+    s.commit(first).await;
+    let now = async || {
+        let cluster = s.facts().await.cluster;
+        (cluster.channels, cluster.channels_in_force)
+    };
+    assert_eq!(now().await, (logged, logged));
+    let update = async |changes: settings::Changes| {
+        s.decide(rule(move |facts, o| settings::update_cluster(facts, o, changes, None))).await;
+    };
+    let (channel_state, alignment) = (Some(ChannelState::Marker), Some(Alignment::Aligned));
+    update(settings::Changes { channel_state, alignment, aligned_timeout_ms: Some(Some(9)), ..Default::default() }).await;
+    let aligned = ChannelFacts { alignment: Alignment::Aligned, aligned_timeout_ms: Some(9), ..ChannelFacts::default() };
+    assert_eq!(now().await, (aligned, logged), "not in this one");
+    s.lose("p1").await;
+    s.register("p1").await;
+    do_their_part(s).await;
+    assert_eq!(now().await, (aligned, aligned));
+    update(settings::Changes { aligned_timeout_ms: Some(None), ..Default::default() }).await;
+    assert_eq!(now().await.0.aligned_timeout_ms, None);
 }
 
 pub(super) async fn an_unknown_cluster_is_none_and_has_no_transition(s: &Subject) {

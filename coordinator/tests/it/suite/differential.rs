@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 use stillframe_api::{
     agent::{MissingChannel, PrepareProblem, Upload},
+    channel_state::{Alignment, ChannelState},
     cluster::{CreateCluster, OnLoss},
     restore::RestoreState,
     retention::Retention,
@@ -19,7 +20,7 @@ use stillframe_coordinator::{
     decide::{
         Decision, Facts,
         deletion::{self, Swept},
-        facts::CollectionState,
+        facts::{ChannelFacts, CollectionState},
         member::{self, Evidence},
         restore::{self, Ask, Target, Word},
         resync,
@@ -68,7 +69,7 @@ enum Step {
     Release,
     Expire(usize),
     Sweep(usize),
-    Settings { max_concurrent: u32, min_pause_ms: u64 },
+    Settings { max_concurrent: u32, min_pause_ms: u64, channels: ChannelFacts },
     Timeout { nth: usize, ms: u64 },
     Schedule(u64),
     Unschedule,
@@ -78,6 +79,14 @@ enum Step {
     TakeUp(usize),
     Break(u8),
     Pass(u64),
+}
+
+/// Some of them exclude each other.
+fn channels() -> impl Strategy<Value = ChannelFacts> {
+    let channel_state = prop_oneof![Just(ChannelState::Marker), Just(ChannelState::SenderLogged)];
+    let alignment = prop_oneof![Just(Alignment::Unaligned), Just(Alignment::Aligned)];
+    (channel_state, alignment, prop::option::of(1u64..9))
+        .prop_map(|(channel_state, alignment, aligned_timeout_ms)| ChannelFacts { channel_state, alignment, aligned_timeout_ms })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -105,8 +114,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Release),
         1 => nth.clone().prop_map(Step::Expire),
         2 => nth.clone().prop_map(Step::Sweep),
-        1 => (1u32..4, prop_oneof![Just(0u64), Just(500), Just(5_000)])
-            .prop_map(|(max_concurrent, min_pause_ms)| Step::Settings { max_concurrent, min_pause_ms }),
+        1 => (1u32..4, prop_oneof![Just(0u64), Just(500), Just(5_000)], channels())
+            .prop_map(|(max_concurrent, min_pause_ms, channels)| Step::Settings { max_concurrent, min_pause_ms, channels }),
         1 => (nth.clone(), 1u64..3_000).prop_map(|(nth, ms)| Step::Timeout { nth, ms }),
         1 => (1u64..4).prop_map(|secs| Step::Schedule(secs * 1_000)),
         1 => Just(Step::Unschedule),
@@ -114,7 +123,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Suspend),
         1 => (1u8..3).prop_map(Step::FailOver),
         1 => nth.prop_map(Step::TakeUp),
-        2 => (0u8..7).prop_map(Step::Break),
+        2 => (0u8..8).prop_map(Step::Break),
         3 => prop_oneof![Just(10u64), Just(600), Just(2_000), Just(10_000), Just(100_000)].prop_map(Step::Pass),
     ]
 }
@@ -284,6 +293,7 @@ impl Pair {
                 let twin = facts.snapshots.first().cloned();
                 facts.snapshots.extend(twin.map(|twin| stillframe_coordinator::decide::facts::SnapshotFacts { id, ..twin }));
             }
+            6 => facts.cluster.channels_in_force.aligned_timeout_ms = Some(5),
             _ => facts.restore.iter_mut().for_each(|restore| restore.state = RestoreState::Resuming),
         };
         self.transact(Scope::default(), broken(change)).await;
@@ -388,10 +398,16 @@ impl Pair {
                 let again = SignedDuration::from_secs(3);
                 self.about_nth(nth, |id| sure(move |facts, o| deletion::swept(facts, o, id, Swept::default(), again))).await;
             }
-            Step::Settings { max_concurrent, min_pause_ms } => {
-                let (max_concurrent, min_pause_ms) = (Some(max_concurrent), Some(min_pause_ms));
-                let changes = settings::Changes { max_concurrent, min_pause_ms, ..Default::default() };
-                self.transact(Scope::default(), sure(move |facts, o| settings::update_cluster(facts, o, changes))).await;
+            Step::Settings { max_concurrent, min_pause_ms, channels } => {
+                let changes = settings::Changes {
+                    max_concurrent: Some(max_concurrent),
+                    min_pause_ms: Some(min_pause_ms),
+                    channel_state: Some(channels.channel_state),
+                    alignment: Some(channels.alignment),
+                    aligned_timeout_ms: Some(channels.aligned_timeout_ms),
+                    ..Default::default()
+                };
+                self.transact(Scope::default(), rule(move |facts, o| settings::update_cluster(facts, o, changes, None))).await;
             }
             Step::Timeout { nth, ms } => {
                 self.about_nth(nth, |id| rule(move |facts, o| settings::update_snapshot(facts, o, id, ms))).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use stillframe_api::{
+    channel_state::{Alignment, ChannelState},
     restore::RestoreState,
     snapshot::{SnapshotState, Trigger},
 };
@@ -37,6 +38,17 @@ pub(super) async fn a_counter_never_goes_back(s: &Subject) {
     is_refused(s, Scope::default(), |facts| facts.cluster.revision -= 1).await;
     is_refused(s, Scope::default(), |facts| facts.cluster.last_member_id = 0).await;
     is_refused(s, Scope::default(), |facts| facts.cluster.version -= 2).await;
+}
+
+pub(super) async fn all_members_of_a_generation_go_by_the_same(s: &Subject) {
+    s.running(1).await;
+    is_refused(s, Scope::default(), |facts| facts.cluster.channels_in_force.alignment = Alignment::Aligned).await;
+    is_refused(s, Scope::default(), |facts| {
+        let channels = &mut facts.cluster.channels;
+        (channels.alignment, channels.channel_state) = (Alignment::Aligned, ChannelState::SenderLogged);
+    })
+    .await;
+    is_refused(s, Scope::default(), |facts| facts.cluster.channels.aligned_timeout_ms = Some(0)).await;
 }
 
 pub(super) async fn an_incarnation_is_never_used_again(s: &Subject) {

@@ -55,6 +55,7 @@ store_suite! {
             a_cluster_has_the_settings_it_was_made_with,
             a_cluster_that_breaks_a_constraint_is_not_made,
             an_unknown_cluster_is_none_and_has_no_transition,
+            what_is_wanted_of_channels_is_in_force_from_the_next_generation_on,
             clusters_are_listed_by_name_page_by_page,
             the_revisions_of_those_clusters_are_told_that_are_there,
             a_cluster_tells_how_many_members_are_there_and_what_is_under_way;
@@ -80,6 +81,7 @@ store_suite! {
             schedules_are_told_as_they_were_set_and_listed_by_name,
             a_slot_that_fires_takes_its_snapshot_in_the_same_transition;
         guards:
+            all_members_of_a_generation_go_by_the_same,
             a_counter_never_goes_back,
             an_incarnation_is_never_used_again,
             a_member_has_a_number_of_its_own,

@@ -97,7 +97,7 @@ pub(super) async fn what_is_about_more_than_snapshots_takes_the_long_way(s: &Sub
     let keeps = Some(Retention { keep_last: Some(3), ..Retention::empty() });
     changes_nothing(s, &before, &retention::set(&before, &occasion(), keeps), &[]).await;
     let changes = settings::Changes { min_members: Some(1), ..settings::Changes::default() };
-    changes_nothing(s, &before, &settings::update_cluster(&before, &occasion(), changes), &[]).await;
+    changes_nothing(s, &before, &settings::update_cluster(&before, &occasion(), changes, None).expect("a decision"), &[]).await;
     let mut next = before.clone();
     next.members.values_mut().for_each(|member| member.address.push('x'));
     next.cluster.version += 1;

@@ -24,7 +24,7 @@ async fn start(s: &Subject, id: SnapshotId, fallback: u32, mapping: restore::map
 }
 
 /// Every member says what it is asked for.
-async fn do_their_part(s: &Subject) {
+pub(super) async fn do_their_part(s: &Subject) {
     let facts = s.facts().await;
     let restore = facts.restore.expect("under way");
     let (id, generation) = (restore.id, restore.generation);
