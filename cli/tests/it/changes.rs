@@ -77,7 +77,7 @@ async fn settings_schedules_and_collection_are_changed_and_shown_and_what_can_no
     assert_eq!((&unknown["code"], &unknown["status"]), (&json!("unknown_restore"), &json!(404)));
     let audited =
         real.run(&["audit", "list", "--cluster", "bank", "--action", "cluster.updated", "--json"]).await.exits(0).json();
-    assert_eq!(audited["items"].as_array().map(Vec::len), Some(2), "{audited}");
+    assert_eq!(audited["items"].as_array().map(Vec::len), Some(4), "{audited}");
     real.stop().await;
 }
 
@@ -88,6 +88,8 @@ fn what_no_coordinator_could_make_sense_of_is_told_before_one_is_asked() {
         (&["cluster", "update", "bank", "--rollback-limit", "1001"], "1001"),
         (&["cluster", "update", "bank", "--restore-fallback", "17"], "17"),
         (&["cluster", "update", "bank", "--rollback-window", "soon"], "soon"),
+        (&["cluster", "update", "bank", "--channel-state", "none"], "sender-logged"),
+        (&["cluster", "update", "bank", "--aligned-timeout", "soon"], "soon"),
         (&["cluster", "resume", "bank", "--fallback", "17"], "17"),
         (&["cluster", "resume", "Bank"], "Bank"),
         (&["gc", "run", "bank", "--orphans", "eat"], "expected report or delete"),

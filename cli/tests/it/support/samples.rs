@@ -41,7 +41,8 @@ pub(crate) fn cluster(name: &str) -> Value {
         "name": name, "phase": "running", "phase_reason": null, "generation": 2, "epoch": 7, "revision": 40, "min_members": 2,
         "live_members": 2, "lost_members": 0, "snapshot_timeout": "1m", "on_loss": "restore_latest", "archive_prefix": null,
         "max_concurrent": 1, "min_pause": "0s", "under_way": [], "pending": 0,
-        "rollback": {"limit": 5, "window": "10m", "backoff": "1s", "fallback": 0}, "restore": null, "latest_committed": ID, "created_at": "2026-01-02T03:04:05Z"
+        "rollback": {"limit": 5, "window": "10m", "backoff": "1s", "fallback": 0}, "channel_state": "marker", "alignment": "unaligned",
+        "aligned_timeout": null, "in_force": {"channel_state": "marker", "alignment": "unaligned", "aligned_timeout": null}, "restore": null, "latest_committed": ID, "created_at": "2026-01-02T03:04:05Z"
     })
 }
 
