@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use stillframe_api::{
     agent::PrepareProblem,
+    channel_state::{Alignment, ChannelState},
     cluster::{ClusterPhase, OnLoss},
     restore::{RestoreFailure, RestoreState},
     snapshot::{SnapshotState, Trigger},
@@ -37,6 +38,7 @@ enum Step {
     Say { member: usize, fails: Option<PrepareProblem>, stale: bool },
     Pass(i64),
     Settings { max_concurrent: u32, min_pause_ms: u64 },
+    Channels { logs: bool, aligns: bool, timeout: bool },
     Timeout { nth: usize, ms: u64 },
 }
 
@@ -60,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..20).prop_map(Step::Sweep),
         1 => (1u32..4, prop_oneof![Just(0u64), Just(500), Just(5_000)])
             .prop_map(|(max_concurrent, min_pause_ms)| Step::Settings { max_concurrent, min_pause_ms }),
+        1 => any::<(bool, bool, bool)>().prop_map(|(logs, aligns, timeout)| Step::Channels { logs, aligns, timeout }),
         1 => (0usize..20, 1u64..3_000).prop_map(|(nth, ms)| Step::Timeout { nth, ms }),
         1 => ((0usize..20), 0u32..3, prop::collection::btree_map(0usize..4, 0usize..6, 0..3))
             .prop_map(|(nth, fallback, mapping)| Step::RestoreWith { nth, fallback, mapping }),
@@ -100,6 +103,15 @@ fn take(world: &mut World, step: &Step) {
         Step::Say { member, fails, stale } => world.say(member, fails, stale),
         Step::Settings { max_concurrent, min_pause_ms } => {
             world.update(Changes { max_concurrent: Some(max_concurrent), min_pause_ms: Some(min_pause_ms), ..Changes::default() })
+        }
+        Step::Channels { logs, aligns, timeout } => {
+            let changes = Changes {
+                channel_state: Some(if logs { ChannelState::SenderLogged } else { ChannelState::Marker }),
+                alignment: Some(if aligns { Alignment::Aligned } else { Alignment::Unaligned }),
+                aligned_timeout_ms: Some(timeout.then_some(5)),
+                ..Changes::default()
+            };
+            assert_eq!(world.try_update(changes, None).is_err(), logs && aligns, "they exclude each other, whatever was before");
         }
         Step::Timeout { nth, ms } => {
             if let Some(id) = world.all.keys().nth(nth).copied() {

@@ -10,6 +10,7 @@
 //! | what a restore would do | [`plan`] |
 //! | what agents poll and report, and what they know more than the database | [`assignments`], [`reports`], [`claims`] |
 //! | taking parts in batches, and knowing when all are there | [`parts`], [`gathering`] |
+//! | taking words on what members wait for, and seeing that they wait for each other | `progress` |
 //! | committing, ending what is overdue | [`commit`], [`deadlines`] |
 //! | the audit | [`audit`] |
 //! | what is kept, and what is deleted | [`retention`], [`sweep`], [`gc`] |
@@ -56,6 +57,7 @@ mod news;
 pub mod parts;
 pub mod plan;
 pub mod probe;
+mod progress;
 pub mod registry;
 pub mod reports;
 pub mod restores;

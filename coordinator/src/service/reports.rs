@@ -1,19 +1,16 @@
 //! Reports of members. They come all at once at the end of a snapshot, so they are taken in batches: while one is being committed, the next
 //! gathers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent, Upload};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Caller, Service, ServiceError, parts};
+use super::{Caller, Service, ServiceError, parts, progress};
 use crate::{
     decide::{
-        Facts, Refusal, alignment,
+        Facts, Refusal,
         claims::Claim,
         part,
         restore::{self, Word},
@@ -68,16 +65,9 @@ impl Queues {
 
 /// Starts the tasks that empty the queues. They end with the service.
 pub fn serve(service: &Arc<Service>, ends: Ends) {
-    let Ends { parts: part_reports, mut progress, mut words } = ends;
+    let Ends { parts: part_reports, progress: progress_words, mut words } = ends;
     parts::serve(service, part_reports);
-    let weak = Arc::downgrade(service);
-    tokio::spawn(async move {
-        let mut batch = Vec::new();
-        while progress.recv_many(&mut batch, BATCH).await > 0 {
-            let Some(service) = weak.upgrade() else { return };
-            service.take_progress(std::mem::take(&mut batch)).await;
-        }
-    });
+    progress::serve(service, progress_words);
     let weak = Arc::downgrade(service);
     tokio::spawn(async move {
         let mut batch = Vec::new();
@@ -193,26 +183,6 @@ impl Service {
             })?;
         }
         Ok(())
-    }
-
-    async fn take_progress(&self, batch: Vec<ProgressRow>) {
-        let clusters: BTreeSet<ClusterName> = batch.iter().map(|row| row.cluster.clone()).collect();
-        if let Err(error) = self.store.put_progress(batch).await {
-            tracing::debug!(%error, "progress was not kept");
-            return;
-        }
-        // Members that wait for each other wait for ever, so somebody has to look.
-        for cluster in clusters {
-            let holds = self.view(&cluster).await.is_ok_and(|view| alignment::may_hold(&view.facts));
-            if !holds {
-                continue;
-            }
-            let occasion = self.occasion(&Caller::coordinator());
-            let rule = move |facts: &Facts| Ok(alignment::heard(facts, &occasion).into());
-            if let Err(error) = self.transition(&cluster, Scope::default(), rule).await {
-                tracing::debug!(%error, %cluster, "could not look whether members wait for each other");
-            }
-        }
     }
 
     async fn report_failed(
