@@ -54,13 +54,15 @@ fn aligned_schedules_reach_what_is_interesting() {
 
 #[test]
 fn sender_logged_schedules_reach_what_is_interesting() {
-    let (mut committed, mut logged, mut restores) = (0, 0, 0);
+    let (mut committed, mut logged, mut restores, mut sent_again) = (0, 0, 0, 0);
     for seed in 0..40 {
         let one = run(&Plan::of_seed(seed, 600).sender_logged(), None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         assert_eq!((one.recorded, one.most_open_epochs), (0, 0), "nothing is recorded, and nothing waits");
         (committed, logged, restores) = (committed + one.committed, logged + one.logged, restores + one.restores);
+        sent_again += one.sent_again;
     }
-    assert!(committed >= 80 && logged >= 200 && restores >= 5, "{committed} committed, {logged} logged, {restores} restored");
+    let all = format!("{committed} committed, {logged} logged, {restores} restored, {sent_again} sent again");
+    assert!(committed >= 80 && logged >= 200 && restores >= 5 && sent_again >= 20, "{all}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What can happen.
 
 use stillframe_coordinator::decide::{Decision, Facts, Occasion};
-use stillframe_protocol::{Frame, Generation, Incarnation, MemberId, MemberName, RestoreId, SnapshotId};
+use stillframe_protocol::{Epoch, Frame, Generation, Incarnation, MemberId, MemberName, RestoreId, SnapshotId};
 
 use crate::{
     coordinator::command::Command,
@@ -39,6 +39,10 @@ pub(crate) enum Event {
     Broken { process: u64, connection: u64 },
     /// A frame arrives.
     Frame { process: u64, source: u64, via: Option<(u64, Way, u64)>, frame: Box<Frame> },
+    /// Frames that were held back are brought again.
+    Resume { process: u64, from: MemberId },
+    /// Channels weren't aligned for too long.
+    Unalign { process: u64, generation: Generation, epoch: Epoch },
     /// A part is in the archive.
     Uploaded { process: u64, generation: Generation, part: Box<PartReport> },
     /// A part was read, or not.

@@ -80,11 +80,13 @@ fn table(stats: &Stats, failed: &[u64]) -> String {
         if failed.is_empty() { String::new() } else { format!(": {failed:?}") }
     );
     line!(
-        "{:.1} virtual hours, {} events, {} messages delivered, {} recorded",
+        "{:.1} virtual hours, {} events, {} messages delivered, {} recorded, {} logged, {} frames held back",
         stats.virtual_us as f64 / 3.6e9,
         stats.events,
         stats.delivered,
-        stats.recorded
+        stats.recorded,
+        stats.logged,
+        stats.held_frames
     );
     line!("{} frames refused, {} of them fenced", stats.refused_frames, stats.fenced_frames);
     line!("{} decisions, {} overtaken and taken again", stats.decisions, stats.overtaken_decisions);

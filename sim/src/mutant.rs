@@ -11,6 +11,10 @@ pub enum Mutant {
     Coordinator(BrokenCoordinator),
     /// A coordinator that commits without looking at the certificate, with participants that don't record.
     CommitsUnproved,
+    /// A restore that sends all of a log again, also what had arrived.
+    RepeatsArrived,
+    /// A restore that sends nothing of a log again.
+    ForgetsLog,
 }
 
 /// A coordinator that doesn't keep a rule.
@@ -47,7 +51,7 @@ impl Mutant {
     pub(crate) fn rule(self) -> Option<BrokenRule> {
         match self {
             Self::Participant(rule) => Some(rule),
-            Self::Coordinator(_) => None,
+            Self::Coordinator(_) | Self::RepeatsArrived | Self::ForgetsLog => None,
             Self::CommitsUnproved => Some(BrokenRule::NoRecording),
         }
     }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use stillframe_api::cluster::OnLoss;
-use stillframe_protocol::ChannelOrdering;
+use stillframe_protocol::{ChannelOrdering, ChannelState};
 
 /// One millisecond of virtual time.
 pub(crate) const MS: u64 = 1_000;
@@ -23,6 +23,9 @@ pub(crate) struct Plan {
     /// How many of them there are at first.
     pub(crate) initial: usize,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) channel_state: ChannelState,
+    /// How long members wait until their channels are aligned, before they go over to recording; if they ever do.
+    pub(crate) aligned_timeout_us: Option<u64>,
     pub(crate) replicas: usize,
     pub(crate) on_loss: OnLoss,
     pub(crate) snapshot_timeout_ms: u64,
@@ -56,6 +59,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether the numbers of a channel's messages are those of the application for ever: not where a log is sent again and wasn't at its end.
+    pub(crate) fn numbers_stay(&self, ordering: ChannelOrdering) -> bool {
+        ordering == ChannelOrdering::Fifo || self.channel_state != ChannelState::SenderLogged
+    }
+
     pub(crate) fn of_seed(rng: &mut Rng) -> Self {
         let members = rng.usize(2..=8);
         let initial = rng.usize(2..=members);
@@ -73,11 +81,23 @@ impl Plan {
                 }
             }
         }
+        let channel_state = match rng.usize(0..8) {
+            0..=3 => ChannelState::Marker,
+            4..=5 => ChannelState::SenderLogged,
+            _ => ChannelState::Aligned,
+        };
+        let aligned_timeout_us = rng.bool().then(|| rng.u64(2..=200) * MS);
+        if channel_state == ChannelState::Aligned {
+            channels.retain(|channel| channel.from < channel.to);
+            channels.iter_mut().for_each(|channel| channel.ordering = ChannelOrdering::Fifo);
+        }
         let lossy = rng.bool();
         Self {
             members,
             initial,
             channels,
+            channel_state,
+            aligned_timeout_us,
             replicas: rng.usize(1..=3),
             on_loss: if rng.usize(0..5) == 0 { OnLoss::Halt } else { OnLoss::RestoreLatest },
             snapshot_timeout_ms: rng.u64(300..=2_500),

@@ -17,6 +17,14 @@ pub struct Stats {
     pub delivered: u64,
     /// Messages that were recorded as part of a channel's state.
     pub recorded: u64,
+    /// Messages that were logged by their senders as part of a channel's state.
+    pub logged: u64,
+    /// Epochs that a member was told of and couldn't cut yet, because its channels weren't aligned.
+    pub aligning: u64,
+    /// Frames that were held back until channels were aligned.
+    pub held_frames: u64,
+    /// Alignments that took too long.
+    pub unaligned: u64,
     /// Frames that were refused, fenced ones included.
     pub refused_frames: u64,
     /// Frames of another generation or incarnation, each of which changed nothing.
@@ -83,6 +91,10 @@ impl AddAssign<&Self> for Stats {
         self.events += other.events;
         self.delivered += other.delivered;
         self.recorded += other.recorded;
+        self.logged += other.logged;
+        self.aligning += other.aligning;
+        self.held_frames += other.held_frames;
+        self.unaligned += other.unaligned;
         self.refused_frames += other.refused_frames;
         self.fenced_frames += other.fenced_frames;
         self.decisions += other.decisions;

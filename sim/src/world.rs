@@ -246,6 +246,10 @@ impl World {
                 let waiting = Waiting { source, via, frame: *frame };
                 self.with(process, |world, it| stays(world.frame(process, it, waiting)))?;
             }
+            Event::Resume { process, from } => self.with(process, |world, it| stays(world.resume_held(process, it, from)))?,
+            Event::Unalign { process, generation, epoch } => {
+                self.with(process, |world, it| stays(world.unalign(process, it, generation, epoch)))?;
+            }
             Event::Uploaded { process, generation, part } => self.with(process, |world, it| {
                 world.uploaded(process, it, generation, part);
                 Ok(true)

@@ -18,9 +18,8 @@ fn caught(mutant: Mutant) {
     assert_eq!(run(failure.seed, options).err(), Some(failure));
 }
 
-/// The rules of the participant that these seeds need. The others are those of channels that are logged by their senders or aligned, of which the agent makes
-/// no use; or what they cost is memory, or nothing in such a world; `protocol/tests/` catches every one.
-const NEEDED: [BrokenRule; 15] = [
+/// The rules of the participant that these seeds need. What the others cost is memory, or nothing in such a world; `protocol/tests/` catches every one.
+const NEEDED: [BrokenRule; 21] = [
     BrokenRule::DeliverBeforeCut,
     BrokenRule::MarkerBehindLaterMessage,
     BrokenRule::MarkerDoesNotCut,
@@ -36,11 +35,27 @@ const NEEDED: [BrokenRule; 15] = [
     BrokenRule::OldIncarnationAccepted,
     BrokenRule::ForgetsUnacknowledged,
     BrokenRule::MarkersNotRepeated,
+    BrokenRule::AcknowledgementDoesNotCut,
+    BrokenRule::AcknowledgedBeforeCut,
+    BrokenRule::LogsNothing,
+    BrokenRule::AlignedDeliversLater,
+    BrokenRule::AlignsAtFirstMarker,
+    BrokenRule::AlignedOpensEarly,
 ];
 
 #[test]
 fn a_participant_without_one_of_the_rules_that_matter_here_is_caught() {
     NEEDED.into_iter().for_each(|rule| caught(Mutant::Participant(rule)));
+}
+
+#[test]
+fn a_restore_that_sends_again_what_had_arrived_is_caught() {
+    caught(Mutant::RepeatsArrived);
+}
+
+#[test]
+fn a_restore_that_forgets_what_was_logged_is_caught() {
+    caught(Mutant::ForgetsLog);
 }
 
 #[test]

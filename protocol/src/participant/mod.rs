@@ -178,6 +178,12 @@ impl Participant {
         self.identity
     }
 
+    /// Who puts the state of its channels into a snapshot.
+    #[must_use]
+    pub fn channel_state(&self) -> ChannelState {
+        self.channel_state
+    }
+
     /// The newest epoch that is cut.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

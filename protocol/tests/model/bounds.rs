@@ -57,6 +57,16 @@ pub struct Bounds {
     /// What some state has to be.
     pub reaches: &'static [Sight],
     pub broken: Option<BrokenRule>,
+    pub broken_restore: Option<BrokenRestore>,
+}
+
+/// A rule of putting a sender-logged snapshot back that isn't kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenRestore {
+    /// Sends all of the log again, also what had arrived.
+    RepeatsArrived,
+    /// Sends nothing of the log again.
+    ForgetsLog,
 }
 
 /// Something interesting that happens.
@@ -84,6 +94,8 @@ pub enum Sight {
     Reinjected,
     CommittedAfterRestore,
     Logged,
+    SentAgain,
+    ArrivedSkipped,
     HeldForAlignment,
 }
 
@@ -149,12 +161,18 @@ impl Bounds {
             channel_state: ChannelState::Marker,
             reaches,
             broken: None,
+            broken_restore: None,
         }
     }
 
     /// The same with a participant that doesn't keep a rule.
     pub fn without(self, rule: BrokenRule) -> Self {
         Self { broken: Some(rule), reaches: &[], ..self }
+    }
+
+    /// The same with a restore that doesn't keep a rule.
+    pub fn with_broken_restore(self, broken: BrokenRestore) -> Self {
+        Self { broken_restore: Some(broken), reaches: &[], ..self }
     }
 }
 
@@ -423,7 +441,7 @@ impl Named {
                     "sender-logged, a restore",
                     2,
                     one(depth.of(Fifo, Unordered)),
-                    &[OldGenerationFenced, HeldByNewerGeneration, Reinjected, CommittedAfterRestore],
+                    &[OldGenerationFenced, HeldByNewerGeneration, SentAgain, ArrivedSkipped, CommittedAfterRestore],
                 )
             },
             Self::Aligned => Bounds {

@@ -27,7 +27,7 @@ pub struct Report {
 /// wrong; deep ones depth first, which holds one path in memory instead of a whole front.
 pub fn check(bounds: Bounds, depth: Depth) -> Report {
     let name = bounds.name;
-    let mutant = bounds.broken.is_some();
+    let mutant = bounds.broken.is_some() || bounds.broken_restore.is_some();
     let builder = Cluster { bounds, seen: Default::default() }.checker();
     let builder = if mutant { builder.finish_when(HasDiscoveries::AnyFailures) } else { builder };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use stillframe_protocol::{
     Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, SealedCounters, SeqRanges, ViewMember,
-    invariant::check_channel, verify,
+    invariant::check_channel,
+    resumption::{Resumption, resumption},
+    verify,
 };
 
 use super::{
     actions::Cluster,
-    bounds::Sight,
+    bounds::{BrokenRestore, Sight},
     network::Network,
     state::{Captured, Left, Phase, Promise, Snapshot, State, Wrong, newest},
 };
 
 fn name(member: usize) -> MemberName {
     MemberName::new(format!("p{member}")).unwrap()
+}
+
+/// How a channel goes on, by the production rule.
+fn goes_on(received: Option<&SeqRanges>, recorded: Option<&SeqRanges>, logged: &SeqRanges) -> Resumption {
+    let none = SeqRanges::new();
+    resumption(received.unwrap_or(&none), recorded.unwrap_or(&none), logged).unwrap()
 }
 
 impl Cluster {
@@ -196,25 +204,52 @@ impl Cluster {
         }
         let Snapshot { parts, view, .. } = &state.snapshots[&epoch];
         let none = SeqRanges::new();
+        // One restore at most: the application's numbers are those of the channels until then.
         let restored = |member: usize| {
             let (captured, mut seen) = (&parts[&member].1, Captured::default());
+            let me = (member, view[member]);
             for (peer, &incarnation) in state.incarnations.iter().enumerate() {
                 let (then, now) = ((peer, view[peer]), (peer, incarnation));
+                let other = &parts[&peer].1;
                 if let Some(&sent) = captured.sent.get(&then) {
-                    seen.sent.insert(now, sent);
+                    let logged = captured.logged.get(&then).unwrap_or(&none);
+                    let on = goes_on(other.received.get(&me), other.recorded.get(&me), logged);
+                    let again = self.again(logged, on.resent);
+                    seen.sent.insert(now, on.sent);
+                    seen.given.insert(now, sent);
+                    if !again.is_empty() {
+                        seen.unsent.insert(now, again);
+                    }
                 }
                 if let Some(received) = captured.received.get(&then) {
-                    let logged = parts[&peer].1.logged.get(&(member, view[member])).unwrap_or(&none);
-                    let in_flight = captured.recorded.get(&then).unwrap_or(&none).union(&logged.minus(received));
-                    if !in_flight.is_empty() {
+                    let recorded = captured.recorded.get(&then).unwrap_or(&none);
+                    if !recorded.is_empty() {
                         self.seen.note(Sight::Reinjected);
                     }
-                    seen.received.insert(now, received.union(&in_flight));
+                    let on = goes_on(Some(received), Some(recorded), other.logged.get(&me).unwrap_or(&none));
+                    seen.received.insert(now, on.received.union(recorded));
+                    seen.taken.insert(now, received.union(recorded));
                 }
             }
             (member, (state.newest, seen))
         };
         state.restoring = Arc::new((0..self.bounds.members).map(restored).collect());
+    }
+
+    /// What of a log is sent again.
+    fn again(&self, logged: &SeqRanges, again: SeqRanges) -> Vec<u64> {
+        if !again.is_empty() {
+            self.seen.note(Sight::SentAgain);
+        }
+        if again != *logged {
+            self.seen.note(Sight::ArrivedSkipped);
+        }
+        let again = match self.bounds.broken_restore {
+            None => again,
+            Some(BrokenRestore::RepeatsArrived) => logged.clone(),
+            Some(BrokenRestore::ForgetsLog) => SeqRanges::new(),
+        };
+        again.iter().flatten().collect()
     }
 
     pub fn go_over(&self, state: &mut State, member: usize) {

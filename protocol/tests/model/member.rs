@@ -11,7 +11,7 @@ use stillframe_protocol::{
 use super::{
     actions::Cluster,
     bounds::Sight,
-    state::{Captured, Member, Phase, Promise, Snapshot, State, Wrong, newest},
+    state::{Captured, Member, Peer, Phase, Promise, Snapshot, State, Wrong, newest},
 };
 
 /// The number of a member in frames.
@@ -19,11 +19,16 @@ pub fn id(member: usize) -> MemberId {
     MemberId(member as u32)
 }
 
-/// What a message says: of which history it is, and its number there.
-fn payload(from: Identity, to: usize, to_incarnation: Incarnation, seq: u64) -> Bytes {
+/// What a message says: of which history it is, and the how manyeth of its application to this peer.
+fn payload(from: Identity, to: usize, to_incarnation: Incarnation, number: u64) -> Bytes {
     let Identity { member, incarnation, generation } = from;
-    let words = [u64::from(member.0), incarnation.0, generation.0, to as u64, to_incarnation.0, seq];
+    let words = [u64::from(member.0), incarnation.0, generation.0, to as u64, to_incarnation.0, number];
     words.map(|word| word as u8).to_vec().into()
+}
+
+/// The how manyeth a message is. As long as nothing was put back, that is its number on the channel.
+fn number_of(found: &Bytes, generation: Generation, seq: Seq) -> u64 {
+    if generation == Generation(1) { seq.0 } else { found.last().map_or(0, |number| u64::from(*number)) }
 }
 
 /// What became of a frame.
@@ -80,7 +85,34 @@ impl Cluster {
             return Ok(());
         }
         act(Arc::make_mut(&mut state.members[member]));
-        self.drain(state, member)
+        self.settle(state, member)
+    }
+
+    /// Carries out what a member wants, and sends what waits.
+    fn settle(&self, state: &mut State, member: usize) -> Result<(), Wrong> {
+        self.drain(state, member)?;
+        loop {
+            let process = &state.members[member];
+            let is_ready = |peer: &Peer| !process.holds && process.participant.is_open(id(peer.0));
+            let Some(peer) = process.seen.unsent.keys().copied().find(is_ready) else { return Ok(()) };
+            let process = Arc::make_mut(&mut state.members[member]);
+            for number in process.seen.unsent.remove(&peer).unwrap_or_default() {
+                self.transmit(process, peer, number)?;
+            }
+            self.drain(state, member)?;
+        }
+    }
+
+    /// Sends a message, if the channel is open. False if it isn't.
+    fn transmit(&self, process: &mut Member, (to, incarnation): Peer, number: u64) -> Result<bool, Wrong> {
+        let payload = payload(process.participant.identity(), to, incarnation, number);
+        let Ok(seq) = process.participant.send(id(to), payload) else { return Ok(false) };
+        let sent = process.seen.sent.entry((to, incarnation)).or_default();
+        *sent += 1;
+        if seq.0 != *sent {
+            return Err(Promise::Delivery.broken(format!("-> {to}: number {seq} for message {sent}")));
+        }
+        Ok(true)
     }
 
     pub fn open(&self, state: &mut State, channel: usize) -> Result<(), Wrong> {
@@ -103,15 +135,14 @@ impl Cluster {
     pub fn send(&self, state: &mut State, channel: usize) -> Result<(), Wrong> {
         let ends = self.bounds.channels[channel];
         let process = Arc::make_mut(&mut state.members[ends.from]);
-        let Some((incarnation, &sent)) = newest(&process.seen.sent).remove(&ends.to) else { return Ok(()) };
-        let payload = payload(process.participant.identity(), ends.to, incarnation, sent + 1);
-        let Ok(seq) = process.participant.send(id(ends.to), payload) else { return Ok(()) };
-        if seq.0 != sent + 1 {
-            return Err(Promise::Delivery.broken(format!("{ends}: number {seq} for message {}", sent + 1)));
+        let Some((incarnation, _)) = newest(&process.seen.sent).remove(&ends.to) else { return Ok(()) };
+        let peer = (ends.to, incarnation);
+        let number = process.seen.given.get(&peer).copied().unwrap_or(0) + 1;
+        if self.transmit(process, peer, number)? {
+            process.seen.given.insert(peer, number);
+            state.left.messages[channel] -= 1;
         }
-        process.seen.sent.insert((ends.to, incarnation), seq.0);
-        state.left.messages[channel] -= 1;
-        self.drain(state, ends.from)
+        self.settle(state, ends.from)
     }
 
     /// A frame arrives where it is for, or somewhere else.
@@ -171,7 +202,7 @@ impl Cluster {
         }
         let held = matches!(result, Err(ReceiveError::Held { .. }));
         let opened = result.is_ok() && matches!(frame.body, FrameBody::Open { .. });
-        self.drain(state, to)?;
+        self.settle(state, to)?;
         if opened {
             Arc::make_mut(&mut state.members[to]).meet(frame.from.0 as usize, frame.from_incarnation);
         }
@@ -300,14 +331,17 @@ impl Cluster {
             return Err(Promise::Delivery.broken(format!("{from} -> {me}: {seq} came on a channel that isn't open")));
         };
         let received = process.seen.received.entry((sender, peer)).or_default();
-        let sent = payload(Identity { member: from, incarnation: peer, generation }, receiver, incarnation, seq.0);
+        let taken = process.seen.taken.entry((sender, peer)).or_default();
+        let number = number_of(found, generation, seq);
+        let sent = payload(Identity { member: from, incarnation: peer, generation }, receiver, incarnation, number);
         if *found != sent {
             return Err(Promise::Delivery.broken(format!("{ends}: {found:?} came as {seq}: expected {sent:?}")));
         }
-        if ends.ordering == ChannelOrdering::Fifo && seq.0 != received.contiguous() + 1 {
-            return Err(Promise::Delivery.broken(format!("{ends}: {seq} came after {received:?}")));
+        let in_order = seq.0 == received.contiguous() + 1 && number == taken.contiguous() + 1;
+        if ends.ordering == ChannelOrdering::Fifo && !in_order {
+            return Err(Promise::Delivery.broken(format!("{ends}: {number} came as {seq} after {taken:?}, {received:?}")));
         }
-        if !received.insert(seq) {
+        if !received.insert(seq) || !taken.insert(Seq(number)) {
             return Err(Promise::Delivery.broken(format!("{ends}: {seq} came twice")));
         }
         Ok(())
@@ -325,7 +359,7 @@ impl Cluster {
             };
             let logged = captured.logged.entry((receiver, incarnation)).or_default();
             for (seq, found) in messages {
-                let sent = payload(identity, receiver, incarnation, seq.0);
+                let sent = payload(identity, receiver, incarnation, number_of(found, identity.generation, *seq));
                 if *found != sent || !logged.insert(*seq) {
                     return Err(Promise::Part.broken(format!("{identity:?} logs {found:?} as {seq} to {to}: expected {sent:?}")));
                 }

@@ -58,6 +58,11 @@ pub fn missing_at_rest(cluster: &Cluster, state: &State) -> Option<String> {
         if sent != received {
             return Some(format!("{ends}: {received} of {sent} arrived"));
         }
+        let given = state.members[ends.from].seen.given.get(&to).copied().unwrap_or(0);
+        let taken = state.members[ends.to].seen.taken.get(&from).map_or(0, |taken| taken.len());
+        if given != taken {
+            return Some(format!("{ends}: {taken} of the {given} messages that were given were taken"));
+        }
     }
     let waits = state.members.iter().find_map(|process| {
         let behind = (process.participant.epoch() < state.newest).then_some(state.newest);
@@ -111,5 +116,7 @@ sights! {
     Reinjected: "a snapshot with messages in flight is restored",
     CommittedAfterRestore: "a snapshot is committed after a restore",
     Logged: "a message is logged",
+    SentAgain: "a snapshot whose log had not arrived is restored",
+    ArrivedSkipped: "a snapshot whose log had arrived is restored",
     HeldForAlignment: "a frame is held back until the channels are aligned",
 }

@@ -72,6 +72,12 @@ pub struct Captured {
     pub recorded: BTreeMap<Peer, SeqRanges>,
     /// At the cut.
     pub logged: BTreeMap<Peer, SeqRanges>,
+    /// How many messages the application gave for each peer, those included that wait to be sent.
+    pub given: BTreeMap<Peer, u64>,
+    /// Which messages of each peer's application were taken, by the sender's numbers: those of the channel, unless a log was sent again.
+    pub taken: BTreeMap<Peer, SeqRanges>,
+    /// What waits to be sent, by the application's numbers, in its order.
+    pub unsent: BTreeMap<Peer, Vec<u64>>,
 }
 
 /// What is said of the newest incarnation of each peer.

@@ -3,7 +3,7 @@
 use stillframe_protocol::participant::BrokenRule;
 
 use super::{
-    bounds::{Depth, Named},
+    bounds::{BrokenRestore, Depth, Named},
     check::check,
 };
 
@@ -72,4 +72,18 @@ fn each_broken_rule_is_caught_by_its_models() {
         }
     }
     assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+#[test]
+fn each_broken_way_to_put_back_what_was_logged_is_caught() {
+    for broken in [BrokenRestore::RepeatsArrived, BrokenRestore::ForgetsLog] {
+        let report = check(Named::LoggedRestore.bounds(Depth::Small).with_broken_restore(broken), Depth::Small);
+        let why = report.broken.first().unwrap_or_else(|| panic!("{broken:?} isn't caught by `{}`", report.name));
+        println!(
+            "{broken:?} is caught by `{}` after {} states: {}",
+            report.name,
+            report.states,
+            why.lines().next().unwrap_or("")
+        );
+    }
 }

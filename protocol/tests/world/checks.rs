@@ -118,7 +118,7 @@ impl World<'_> {
         let certified =
             verify(snapshot.generation, &view, &parts).map_err(|violations| format!("epoch {epoch}: {violations:?}"))?;
         let states = snapshot.parts.values().map(|(_, captured)| captured);
-        let in_states: u64 = states.clone().map(|captured| captured.tokens).sum();
+        let in_states: u64 = states.clone().map(super::process::Captured::all_tokens).sum();
         let mut under_way: BTreeMap<(usize, usize, u64), Message> = BTreeMap::new();
         for (&to, (_, receiver)) in &snapshot.parts {
             under_way.extend(receiver.recorded.iter().map(|(&(from, seq), &message)| ((from, to, seq), message)));
@@ -195,6 +195,8 @@ impl World<'_> {
         let open: Vec<_> = self.snapshots.iter().filter(|(_, snapshot)| !snapshot.ended).map(|(epoch, _)| epoch).collect();
         ensure!(open.is_empty(), "snapshots {open:?} don't end");
         let processes = || self.processes.iter().flatten();
+        let waits = processes().map(|process| process.unsent.values().map(|waits| waits.len()).sum::<usize>()).sum::<usize>();
+        ensure!(waits == 0, "{waits} messages wait to be sent");
         let (tokens, expected) = (processes().map(|process| process.tokens).sum::<u64>(), TOKENS * processes().count() as u64);
         ensure!(tokens == expected, "{tokens} tokens of {expected}");
         Ok(())

@@ -9,7 +9,16 @@ mod process;
 mod run;
 
 pub(crate) use plan::{Channel, Orderings, Plan};
-pub(crate) use run::{Reached, run};
+pub(crate) use run::{Broken, Reached, run};
+
+/// A rule of putting a sender-logged snapshot back that isn't kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BrokenRestore {
+    /// Sends all of the log again, also what had arrived.
+    RepeatsArrived,
+    /// Sends nothing of the log again.
+    ForgetsLog,
+}
 
 /// What is wrong, in words.
 pub(crate) type Checked = Result<(), String>;

@@ -7,7 +7,7 @@ use stillframe_protocol::{
 };
 
 use super::{
-    Channel, Checked, Plan, ensure,
+    BrokenRestore, Channel, Checked, Plan, ensure,
     network::Network,
     plan::Step,
     process::{Captured, Message, Process, TOKENS, Word},
@@ -16,6 +16,13 @@ use super::{
 /// The most messages that an application sends ahead of their acknowledgement.
 const WINDOW: u64 = 20;
 
+/// What is broken on purpose in a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Broken {
+    Rule(BrokenRule),
+    Restore(BrokenRestore),
+}
+
 /// How often interesting things happened in a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reached {
@@ -23,6 +30,7 @@ pub(crate) struct Reached {
     pub(crate) aborted: u64,
     pub(crate) recorded: u64,
     pub(crate) logged: u64,
+    pub(crate) sent_again: u64,
     pub(crate) held: u64,
     pub(crate) unaligned: u64,
     pub(crate) restores: u64,
@@ -44,7 +52,7 @@ pub(super) struct Snapshot {
 
 pub(super) struct World<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) broken: Option<BrokenRule>,
+    pub(super) broken: Option<Broken>,
     pub(super) network: Network,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) incarnations: Vec<Incarnation>,
@@ -59,7 +67,7 @@ pub(super) struct World<'a> {
 }
 
 /// Carries a plan out. Fails as soon as something is wrong.
-pub(crate) fn run(plan: &Plan, broken: Option<BrokenRule>) -> Result<Reached, String> {
+pub(crate) fn run(plan: &Plan, broken: Option<Broken>) -> Result<Reached, String> {
     let mut world = World {
         plan,
         broken,
@@ -90,7 +98,7 @@ impl World<'_> {
     fn start(&mut self, member: usize, base: Epoch, from: Captured) {
         let mut process = Process::new(member, self.incarnations[member], self.generation, base, from);
         process.participant = process.participant.with_channel_state(self.plan.channel_state);
-        if let Some(rule) = self.broken {
+        if let Some(Broken::Rule(rule)) = self.broken {
             process.participant = process.participant.with_broken_rule(rule);
         }
         self.processes[member] = Some(process);
@@ -142,28 +150,42 @@ impl World<'_> {
     fn with(&mut self, member: usize, act: impl FnOnce(&mut Process)) -> Checked {
         let Some(process) = self.processes[member].as_mut().filter(|process| !process.holds) else { return Ok(()) };
         act(process);
-        self.drain(member)
+        self.settle(member)
+    }
+
+    /// Carries out what a member wants, then sends what waits.
+    fn settle(&mut self, member: usize) -> Checked {
+        self.drain(member)?;
+        loop {
+            let Some(process) = self.processes[member].as_mut().filter(|process| !process.holds) else { return Ok(()) };
+            let is_ready =
+                |to: usize| process.participant.is_open(id(to)) && process.participant.unacknowledged(id(to)).messages < WINDOW;
+            let next = process.unsent.iter().find(|(to, waits)| !waits.is_empty() && is_ready(**to)).map(|(&to, _)| to);
+            let Some(message) = next.and_then(|to| Some((to, process.unsent.get_mut(&to)?.pop_front()?))) else { return Ok(()) };
+            process.send(message.0, message.1)?;
+            self.reached.sent_again += 1;
+            self.drain(member)?;
+        }
     }
 
     fn send(&mut self, Channel { from, to, .. }: Channel, how: u16) -> Checked {
         let unique = self.unique + 1;
         self.unique = unique;
-        let mut wrong = None;
+        let mut sent = Ok(());
         self.with(from, |process| {
-            if process.participant.unacknowledged(id(to)).messages >= WINDOW {
+            let waits = process.unsent.get(&to).is_some_and(|waits| !waits.is_empty());
+            let full = process.participant.unacknowledged(id(to)).messages >= WINDOW;
+            if waits || full {
                 return;
             }
             let message = Message { unique, tokens: (u64::from(how) % 10).min(process.tokens) };
-            if let Ok(seq) = process.participant.send(id(to), message.encode()) {
-                process.tokens -= message.tokens;
-                let sent = process.sent.entry(to).or_default();
-                sent.push(message);
-                if seq.0 != sent.len() as u64 {
-                    wrong = Some(format!("{from} -> {to}: number {seq} for message {}", sent.len()));
-                }
+            match process.send(to, message) {
+                Ok(true) => process.tokens -= message.tokens,
+                Ok(false) => {}
+                Err(why) => sent = Err(why),
             }
         })?;
-        wrong.map_or(Ok(()), Err)
+        sent
     }
 
     /// A member goes over to recording for the newest epoch that its channels have reached, if some haven't.
@@ -178,7 +200,7 @@ impl World<'_> {
             reached.unaligned += 1;
             process.participant.unalign(epoch);
         }
-        self.drain(member)
+        self.settle(member)
     }
 
     fn connect(&mut self, Channel { from, to, ordering }: Channel, again: bool) -> Checked {
@@ -193,7 +215,7 @@ impl World<'_> {
         reached.reconnects += u64::from(process.opened_in.contains_key(&to));
         process.opened_in.entry(to).or_insert(process.participant.epoch());
         process.participant.open(id(to), incarnation, ordering);
-        self.drain(from)
+        self.settle(from)
     }
 
     fn disconnect(&mut self, Channel { from, to, .. }: Channel, how: u16) -> Checked {
@@ -275,6 +297,10 @@ impl World<'_> {
             return;
         }
         self.reached.restores += 1;
+        let broken = match self.broken {
+            Some(Broken::Restore(broken)) => Some(broken),
+            Some(Broken::Rule(_)) | None => None,
+        };
         let open: Vec<Epoch> = self.snapshots.iter().filter(|(_, snapshot)| !snapshot.ended).map(|(&epoch, _)| epoch).collect();
         open.into_iter().for_each(|epoch| self.end(epoch));
         self.generation = self.generation.next();
@@ -287,11 +313,8 @@ impl World<'_> {
             }
             let fresh = || Captured { tokens: TOKENS, ..Captured::default() };
             let parts = &self.snapshots[&epoch].parts;
-            let mut part = parts.get(&member).map_or_else(fresh, |(_, captured)| captured.clone());
-            for (&from, (_, sender)) in parts {
-                let rest: Vec<_> = sender.in_flight_to(member, from, &part).collect();
-                part.recorded.extend(rest.into_iter().map(|(seq, message)| ((from, seq), message)));
-            }
+            let of = |member: usize| parts.get(&member).map(|(_, captured)| captured.clone());
+            let part = of(member).unwrap_or_else(fresh).restored(member, broken, of);
             self.restoring.insert(member, (self.newest_epoch, part));
         }
     }
@@ -343,7 +366,7 @@ impl World<'_> {
             Err(_) if frame.generation < process.generation() => {}
             Err(error) => return Err(format!("{frame:?}: {error}")),
         }
-        self.drain(to)
+        self.settle(to)
     }
 
     fn drain(&mut self, member: usize) -> Checked {
@@ -359,6 +382,7 @@ impl World<'_> {
                         received: process.received.clone(),
                         recorded: BTreeMap::new(),
                         logged: BTreeMap::new(),
+                        unsent: process.unsent.clone(),
                     };
                     for epoch in (first.0..=last.0).map(Epoch).filter(|epoch| !process.aborted.contains(epoch)) {
                         ensure!(process.captured.insert(epoch, now.clone()).is_none(), "{member} captured {epoch} twice");

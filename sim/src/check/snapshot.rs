@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use stillframe_coordinator::decide::facts::SnapshotFacts;
 use stillframe_protocol::{MemberId, PartCounters, Seq, SeqRanges, ViewMember, certificate, invariant::check_channel};
 
-use crate::{Checked, archive::Content, ledger::START, world::World};
+use crate::{
+    Checked,
+    archive::Content,
+    ledger::{START, Transfer},
+    world::World,
+};
 
 impl World {
     pub(super) fn check_committed(&mut self, snapshot: &SnapshotFacts) -> Checked {
@@ -26,7 +31,8 @@ impl World {
         let ids = self.ids_by_name();
         let contents: BTreeMap<MemberId, &Content> =
             parts.iter().filter_map(|(name, part)| Some((*ids.get(name)?, &part.content))).collect();
-        let money: u64 = contents.values().map(|content| content.money()).sum();
+        let logged: u64 = contents.values().flat_map(|sender| in_flight(sender, &contents)).map(|(_, it)| it.amount).sum();
+        let money = contents.values().map(|content| content.money()).sum::<u64>() + logged;
         let expected = START * view.len() as u64;
         if money != expected {
             return Err(wrong(format!("{} members hold {money} in all: expected {expected}", view.len())));
@@ -37,16 +43,35 @@ impl World {
     }
 }
 
+/// What a member logged and its receivers' applications hadn't seen, by receiver.
+fn in_flight<'a>(
+    sender: &'a Content,
+    contents: &'a BTreeMap<MemberId, &Content>,
+) -> impl Iterator<Item = (MemberId, Transfer)> + 'a {
+    let logged = sender.logged.iter().map(|(to, _, transfer)| (*to, *transfer));
+    logged.filter(|(to, transfer)| {
+        let received = contents.get(to).and_then(|to| to.ledger.received.get(&sender.member));
+        !received.is_some_and(|received| received.contains(Seq(transfer.number)))
+    })
+}
+
 /// By what the applications counted themselves.
 fn check_channels(contents: &BTreeMap<MemberId, &Content>) -> Checked {
     for (&from, sender) in contents {
         for (&to, receiver) in contents {
-            let waits = sender.unsent.iter().filter(|(receiver, _)| *receiver == to).count() as u64;
-            let sent = sender.ledger.sent.get(&to).copied().unwrap_or(0) - waits;
+            let given = sender.ledger.sent.get(&to).copied().unwrap_or(0);
             let received = receiver.ledger.received.get(&from).cloned().unwrap_or_default();
-            let recorded = receiver.recorded.iter().filter(|(sender, _, _)| *sender == from);
-            let recorded: SeqRanges = recorded.map(|(_, _, transfer)| Seq(transfer.number)).collect();
-            if let Some(inexact) = check_channel(sent, &received, &recorded).first() {
+            let waits = sender.unsent.iter().filter(|(receiver, _)| *receiver == to).map(|(_, transfer)| transfer.number);
+            let recorded = receiver.recorded.iter().filter(|(sender, _, _)| *sender == from).map(|(_, _, it)| it.number);
+            let logged = in_flight(sender, contents).filter(|(receiver, _)| *receiver == to).map(|(_, it)| it.number);
+            // What was given and wasn't received is in exactly one place.
+            let mut elsewhere = SeqRanges::new();
+            for number in waits.chain(recorded).chain(logged) {
+                if !elsewhere.insert(Seq(number)) {
+                    return Err(format!("member {from} -> {to}, as the applications counted: {number} is in two places"));
+                }
+            }
+            if let Some(inexact) = check_channel(given, &received, &elsewhere).first() {
                 return Err(format!("member {from} -> {to}, as the applications counted: {inexact}"));
             }
         }

@@ -13,6 +13,7 @@ use crate::{Checked, archive::StoredPart, event::Event, ledger::Ledger, plan::MS
 
 impl World {
     fn live(&self, participant: Participant, ledger: Ledger) -> Live {
+        let participant = participant.with_channel_state(self.plan.channel_state);
         let participant = match self.mutant.and_then(crate::mutant::Mutant::rule) {
             Some(rule) => participant.with_broken_rule(rule),
             None => participant,
@@ -24,6 +25,8 @@ impl World {
             outgoing: BTreeMap::new(),
             incoming: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            held: BTreeMap::new(),
+            begun: BTreeMap::new(),
             to_break: Vec::new(),
             newer: false,
         }
@@ -73,7 +76,9 @@ impl World {
             *known = known.union(&recorded.ranges);
         }
         let mut live = self.live(Participant::restored(identity, epoch, from), content.ledger);
-        for (to, transfer) in content.unsent {
+        // What was logged and had not arrived goes ahead of what was never sent.
+        let logged = content.logged.into_iter().map(|(to, _, transfer)| (to, transfer));
+        for (to, transfer) in logged.chain(content.unsent) {
             live.outbox.entry(to).or_default().push_back(transfer);
         }
         let slot = process.slot;
@@ -139,9 +144,7 @@ impl World {
         } else if self.archive.away_until > self.now || (!self.healed && self.rng.u8(..) < 8) {
             failed(PrepareProblem::Unavailable, "the archive is away")
         } else {
-            let stored = self.archive.parts.get(&snapshot).and_then(|parts| parts.get(part));
-            let stored = stored.ok_or_else(|| format!("{part} has no part in {snapshot}, which is to be restored"))?;
-            at.loaded = Some(stored.clone());
+            at.loaded = Some(self.archive.part_to_restore(snapshot, part, self.mutant)?);
             Word::Prepared { restore, generation, bytes: 1 }
         };
         let report = process.report(Report::Word(word));

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use stillframe_protocol::{
-    ChannelOrdering, Epoch, Frame, FrameBody, MemberId, MemberName, Output, PartCounters, ReceiveError, SealedCounters, Seq,
-    SnapshotId,
+    ChannelOrdering, ChannelState, Epoch, Frame, FrameBody, MemberId, MemberName, Output, PartCounters, ReceiveError,
+    SealedCounters, Seq, SnapshotId,
 };
 
 use super::{LinkState, Live, Process, Recording, Source, Stage, Waiting};
@@ -13,7 +13,7 @@ use crate::{
     event::Event,
     ledger::Transfer,
     network::Way,
-    plan::MS,
+    plan::{MS, Plan},
     words::{PartReport, decode, encode},
     world::World,
 };
@@ -43,6 +43,9 @@ impl World {
             }
             return Ok(());
         }
+        let Some(Waiting { source, via, frame }) = Self::waits_behind(process, Waiting { source, via, frame }) else {
+            return Ok(());
+        };
         let Some(live) = &mut process.live else { return Ok(()) };
         let from = frame.from;
         let answers = matches!(frame.body, FrameBody::Ack { .. } | FrameBody::Accept { .. });
@@ -66,7 +69,14 @@ impl World {
             frame.generation < me.generation || (frame.generation == me.generation && frame.to_incarnation != me.incarnation);
         let before = stale.then(|| format!("{:?}", live.participant));
         let (generation, is_fifo) = (frame.generation, via.is_some());
-        if let Err(error) = live.participant.receive(frame) {
+        let kept = (self.plan.channel_state == ChannelState::Aligned).then(|| frame.clone());
+        let result = live.participant.receive(frame);
+        if let (Err(ReceiveError::Held { .. }), Some(frame), Some((connection, ..))) = (&result, kept, via) {
+            self.stats.held_frames += 1;
+            live.held.entry(connection).or_default().push_front(Waiting { source, via, frame });
+            return self.settle(number, process);
+        }
+        if let Err(error) = result {
             self.stats.refused_frames += 1;
             match error {
                 ReceiveError::OldGeneration { .. }
@@ -131,7 +141,7 @@ impl World {
             self.drain(number, process)?;
             // Only now: had a cut been among the outputs, what is in an outbox belongs to the capture.
             let Some(live) = &mut process.live else { return Ok(()) };
-            if !pump(live)? {
+            if !pump(live, &self.plan)? {
                 return Ok(());
             }
         }
@@ -148,10 +158,10 @@ impl World {
                 Output::Capture { first, last } => {
                     self.trace.line(self.now, format_args!("p{slot}#{number} cuts {first} to {last}"));
                     let unsent = live.outbox.iter().flat_map(|(to, waits)| waits.iter().map(|transfer| (*to, *transfer)));
-                    let content = Content::new(live.ledger.clone(), unsent.collect());
+                    let content = Content::new(live.participant.identity().member, live.ledger.clone(), unsent.collect());
                     for epoch in (first.0..=last.0).map(Epoch) {
-                        let stage = Stage::Recording(content.clone());
-                        if live.recordings.insert(epoch, Recording { snapshot: None, stage }).is_some() {
+                        let (stage, snapshot) = (Stage::Recording(content.clone()), live.begun.remove(&epoch));
+                        if live.recordings.insert(epoch, Recording { snapshot, stage }).is_some() {
                             return Err(format!("p{slot}#{number} captured epoch {epoch} twice"));
                         }
                     }
@@ -159,6 +169,9 @@ impl World {
                 Output::Record { epochs, from, seq, payload } => {
                     let transfer = decode(&payload)?;
                     self.stats.recorded += 1;
+                    if self.plan.channel_state == ChannelState::Aligned && self.plan.aligned_timeout_us.is_none() {
+                        return Err(format!("p{slot}#{number} records a message of {from}: its channels are aligned"));
+                    }
                     for epoch in epochs {
                         if let Some(Recording { stage: Stage::Recording(content), .. }) = live.recordings.get_mut(&epoch) {
                             content.recorded.push((from, seq, transfer));
@@ -179,8 +192,18 @@ impl World {
                     }
                 }
                 Output::NewerGeneration { .. } => live.newer = true,
-                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
-                other @ (Output::Log { .. } | Output::Resume { .. }) => return Err(format!("p{slot}#{number} gives {other:?}")),
+                Output::Log { epochs, to, messages } => {
+                    self.stats.logged += messages.len() as u64;
+                    for (seq, payload) in messages {
+                        let transfer = decode(&payload)?;
+                        for epoch in &epochs {
+                            if let Some(Recording { stage: Stage::Recording(content), .. }) = live.recordings.get_mut(epoch) {
+                                content.logged.push((to, seq, transfer));
+                            }
+                        }
+                    }
+                }
+                Output::Resume { from } => self.resume_soon(number, from),
             }
         }
         Ok(())
@@ -190,8 +213,9 @@ impl World {
         let slot = process.slot;
         let transfer = decode(payload)?;
         let ordering = self.ordering_from(from, slot);
+        let numbers_stay = self.plan.numbers_stay(ordering);
         let Some(live) = &mut process.live else { return Ok(()) };
-        if transfer.number != seq.0 {
+        if numbers_stay && transfer.number != seq.0 {
             return Err(format!("p{slot}#{number}: transfer {} of {from} came as message {seq}", transfer.number));
         }
         live.ledger.take(from, transfer, ordering).map_err(|why| format!("p{slot}#{number}: {why}"))?;
@@ -224,7 +248,7 @@ impl World {
         let amount = self.rng.u64(0..=20);
         waits.push_back(live.ledger.give(to, amount));
         // What can be sent goes at once, in the middle of whatever is being carried out: so do applications.
-        pump_to(live, to).map(drop)
+        pump_to(live, to, &self.plan).map(drop)
     }
 
     /// The application's time to send has come.
@@ -343,23 +367,24 @@ fn recoded(frame: Frame) -> Result<Frame, String> {
 }
 
 /// Sends what waits, as far as it goes. True if anything was sent.
-fn pump(live: &mut Live) -> Result<bool, String> {
+fn pump(live: &mut Live, plan: &Plan) -> Result<bool, String> {
     let waiting: Vec<MemberId> = live.outbox.iter().filter(|(_, waits)| !waits.is_empty()).map(|(to, _)| *to).collect();
     let mut any = false;
     for to in waiting {
-        any |= pump_to(live, to)?;
+        any |= pump_to(live, to, plan)?;
     }
     Ok(any)
 }
 
-fn pump_to(live: &mut Live, to: MemberId) -> Result<bool, String> {
+fn pump_to(live: &mut Live, to: MemberId, plan: &Plan) -> Result<bool, String> {
     let mut any = false;
+    let numbers_stay = live.outgoing.get(&to).is_some_and(|link| plan.numbers_stay(link.ordering));
     let Some(waits) = live.outbox.get_mut(&to) else { return Ok(false) };
     while live.participant.is_open(to) && live.participant.unacknowledged(to).messages < WINDOW {
         let Some(transfer) = waits.pop_front() else { break };
         let Transfer { number, .. } = transfer;
         let seq = live.participant.send(to, encode(transfer)).map_err(|error| error.to_string())?;
-        if seq.0 != number {
+        if numbers_stay && seq.0 != number {
             return Err(format!("transfer {number} to {to} was given number {seq}"));
         }
         any = true;

@@ -89,6 +89,7 @@ impl World {
             .map(|(epoch, _)| *epoch)
             .filter(|epoch| !listed.contains_key(epoch))
             .collect();
+        live.begun.retain(|epoch, _| listed.contains_key(epoch));
         for epoch in ended {
             live.recordings.remove(&epoch);
             live.participant.abort(epoch);
@@ -102,8 +103,13 @@ impl World {
         for (epoch, open) in listed {
             let Some(live) = &mut process.live else { return Ok(()) };
             if epoch > live.participant.epoch() {
+                let is_new = live.begun.insert(epoch, open.snapshot).is_none();
                 live.participant.begin(epoch);
                 self.settle(number, process)?;
+                let waits = process.live.as_ref().is_some_and(|live| live.begun.contains_key(&epoch));
+                if is_new && waits {
+                    self.align_for_a_while(number, generation, epoch);
+                }
             } else {
                 let stage = || Stage::Failed(format!("epoch {epoch} was passed already"));
                 live.recordings.entry(epoch).or_insert_with(|| Recording { snapshot: None, stage: stage() });

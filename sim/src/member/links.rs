@@ -149,6 +149,7 @@ impl World {
     pub(crate) fn broken(&mut self, number: u64, process: &mut Process, connection: u64) {
         let Some(live) = &mut process.live else { return };
         live.incoming.retain(|_, source| *source != Source::Connection(connection));
+        live.held.remove(&connection);
         let lost = live.outgoing.iter().find(|(_, link)| match link.state {
             LinkState::Up { connection: up } | LinkState::Dialing { connection: up, .. } => up == connection,
             LinkState::Down | LinkState::Datagrams { .. } => false,

@@ -6,8 +6,10 @@
 //! | comparing what is with what is wanted | [`follow`] |
 //! | connections | [`links`] |
 //! | frames, and carrying out the participant's outputs | [`drain`] |
+//! | holding frames back until the channels are aligned | [`align`] |
 //! | beginning, fresh or from a part | [`begin`] |
 
+pub(crate) mod align;
 pub(crate) mod begin;
 pub(crate) mod control;
 pub(crate) mod drain;
@@ -81,6 +83,10 @@ pub(crate) struct Live {
     /// The connection, or the process, that each sender's frames come from.
     pub(crate) incoming: BTreeMap<MemberId, Source>,
     pub(crate) recordings: BTreeMap<Epoch, Recording>,
+    /// Frames of each connection that wait until the channels are aligned.
+    pub(crate) held: BTreeMap<u64, VecDeque<Waiting>>,
+    /// The snapshots of epochs that were begun and aren't cut, because the channels aren't aligned.
+    pub(crate) begun: BTreeMap<Epoch, SnapshotId>,
     /// Senders whose connections brought something wrong.
     pub(crate) to_break: Vec<MemberId>,
     pub(crate) newer: bool,
