@@ -1,4 +1,4 @@
-//! Recorded messages of one snapshot: in memory up to a limit, then in a temporary file up to a limit, then no more.
+//! Recorded and logged messages of one snapshot: in memory up to a limit, then in a temporary file up to a limit, then no more.
 //!
 //! They are kept as the `channels` object's plain bytes, so that sealing has only to add the unsent messages and the timers, and to compress.
 

@@ -1,7 +1,10 @@
 //! Comparing what is with what the coordinator wants, and acting on the difference. Seeing the same assignment again changes nothing.
 
-use stillframe_api::agent::{Assignment, Desired, OpenSnapshot, PrepareRestore};
-use stillframe_protocol::{Epoch, Generation, RestoreId};
+use stillframe_api::{
+    HumanDuration,
+    agent::{Assignment, Desired, OpenSnapshot, PrepareRestore},
+};
+use stillframe_protocol::{ChannelState, Epoch, Generation, RestoreId};
 
 use super::{Driver, Hold, Live, Next, Work};
 use crate::{
@@ -49,9 +52,12 @@ impl Driver {
                 self.prepare(part);
                 return Ok(());
             }
-            Desired::Run { generation, epoch, restore, .. } => {
-                if !self.run_in(*generation, *epoch, *restore)? {
+            Desired::Run { generation, epoch, restore, channel_state, aligned_timeout } => {
+                if !self.run_in(*generation, *epoch, *restore, *channel_state)? {
                     return Ok(());
+                }
+                if let Some(live) = &mut self.live {
+                    live.aligned_timeout = aligned_timeout.map(HumanDuration::get);
                 }
             }
         }
@@ -75,7 +81,13 @@ impl Driver {
     }
 
     /// Sees to it that the member runs in this generation. False if it can't yet.
-    fn run_in(&mut self, generation: Generation, epoch: Epoch, restore: Option<RestoreId>) -> Result<bool, AgentError> {
+    fn run_in(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        restore: Option<RestoreId>,
+        channel_state: ChannelState,
+    ) -> Result<bool, AgentError> {
         let current = self.live.as_ref().map(Live::generation);
         if current == Some(generation) {
             self.preparations.clear();
@@ -89,12 +101,12 @@ impl Driver {
             return Ok(false);
         }
         match (restore, current) {
-            (None, None) => self.start_fresh(generation, epoch),
+            (None, None) => self.start_fresh(generation, epoch, channel_state),
             (None, Some(ran)) => return Err(AgentError::StartAgain { generation, ran }),
             (Some(restore), _) => {
                 // Past the commit point without this process's part: it ends, and as after any crash the coordinator starts another restore.
                 let part = self.preparations.take(restore, generation).ok_or(AgentError::NoPart { generation, restore })?;
-                self.resume(part, generation, epoch)?;
+                self.resume(part, generation, epoch, channel_state)?;
             }
         }
         Ok(true)
@@ -119,9 +131,16 @@ impl Driver {
 impl Live {
     /// Begins, names and drops snapshots as the assignment lists them.
     fn follow_snapshots(&mut self, assignment: &Assignment, received_at: std::time::Instant, app: &mut dyn crate::Application) {
-        self.books().begin(assignment);
+        let aligned_until = self.aligned_timeout.map(|timeout| received_at + timeout);
+        self.books().begin(assignment, aligned_until);
         self.settle(app);
         self.books().name(assignment, received_at);
+        self.settle(app);
+    }
+
+    /// Goes over to recording where the channels take too long to be aligned.
+    pub(super) fn unalign_due(&mut self, now: std::time::Instant, app: &mut dyn crate::Application) {
+        self.books().unalign_due(now);
         self.settle(app);
     }
 }

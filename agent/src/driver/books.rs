@@ -1,6 +1,6 @@
 //! What a participant says of snapshots, brought to the recordings; and what the coordinator says of them, brought to both.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
 use stillframe_api::{
@@ -38,6 +38,21 @@ impl Books<'_> {
             if self.recordings.record(*epoch, &record, &channel).is_err() {
                 self.participant.abort(*epoch);
             }
+        }
+    }
+
+    /// [`Output::Log`](stillframe_protocol::Output::Log).
+    pub(crate) fn log(&mut self, epochs: &[Epoch], to: MemberId, messages: Vec<(Seq, Bytes)>) {
+        let Some(to) = self.directory.name(to).cloned() else {
+            // Sealing fails for the same reason: its counters name that member.
+            return;
+        };
+        let channel = Channel { from: self.directory.me().clone(), to: to.clone() };
+        let record = |(seq, payload)| ChannelRecord::Logged { to: to.clone(), seq, payload };
+        let records: Vec<ChannelRecord> = messages.into_iter().map(record).collect();
+        for epoch in epochs {
+            // The participant has nothing open that could be aborted. An epoch whose log is too large has failed, and stays so when it is sealed.
+            let _ = records.iter().try_for_each(|record| self.recordings.record(*epoch, record, &channel));
         }
     }
 
@@ -89,7 +104,8 @@ impl Books<'_> {
     }
 
     /// Drops snapshots that are over and begins those that are new, as the assignment lists them. Drain the participant, then [`name`](Self::name) them.
-    pub(crate) fn begin(&mut self, assignment: &Assignment) {
+    /// Those that aren't cut at once wait for their channels to be aligned, until `aligned_until`, if there is such a time.
+    pub(crate) fn begin(&mut self, assignment: &Assignment, aligned_until: Option<Instant>) {
         let listed = self.listed(assignment);
         let is_listed = |epoch| listed.contains_key(&epoch);
         for epoch in self.recordings.drop_ended(assignment.epoch, is_listed) {
@@ -103,10 +119,24 @@ impl Books<'_> {
         if let Some((newest, _)) = listed.last_key_value() {
             self.participant.begin(*newest);
         }
+        for epoch in listed.into_keys().filter(|epoch| *epoch > self.participant.epoch()) {
+            self.recordings.align(epoch, aligned_until);
+        }
+    }
+
+    /// Cuts what has waited too long for its channels to be aligned, and goes over to recording. Drain the participant then.
+    pub(crate) fn unalign_due(&mut self, now: Instant) {
+        while let Some((at, epoch)) = self.recordings.next_unalign()
+            && at <= now
+        {
+            tracing::info!(%epoch, "channels take too long to be aligned: what they still bring is recorded");
+            self.recordings.stop_aligning(epoch);
+            self.participant.unalign(epoch);
+        }
     }
 
     /// Gives what is recorded its snapshot, and says which snapshot can't be had here.
-    pub(crate) fn name(&mut self, assignment: &Assignment, received_at: std::time::Instant) {
+    pub(crate) fn name(&mut self, assignment: &Assignment, received_at: Instant) {
         for (epoch, open) in self.listed(assignment) {
             if !self.recordings.knows(epoch) {
                 let detail = format!("this member had passed epoch {epoch} already and holds nothing of it");

@@ -23,10 +23,10 @@ impl Driver {
             let Ok(Some(input)) = input else { break };
             match input {
                 // Answers only: a message that came now would be delivered to nobody.
-                Input::Frames { frames, .. } => {
+                Input::Frames { connection, frames } => {
                     let answer = |frame: &Frame| matches!(frame.body, FrameBody::Ack { .. } | FrameBody::Accept { .. });
                     for frame in frames.into_iter().filter(answer) {
-                        live.receive(frame, &mut Deaf);
+                        live.receive(connection, frame, &mut Deaf);
                     }
                 }
                 Input::Dialed { peer, attempt, result } => live.dialed(peer, attempt, result, &mut Deaf),

@@ -9,11 +9,14 @@ use std::{
 use bytes::Bytes;
 use stillframe_api::agent::{MissingChannel, Peers};
 use stillframe_archive::ChannelRecord;
-use stillframe_protocol::{Epoch, Frame, FrameBody, Generation, MemberId, MemberName, Output, Participant};
+use stillframe_protocol::{
+    ChannelState, Epoch, Frame, FrameBody, Generation, MemberId, MemberName, Output, Participant, ReceiveError,
+};
 
 use super::{
     books::Books,
     channel::{Incoming, Outgoing, window_takes},
+    held::Held,
     outbox::Outbox,
     recordings::Recordings,
     timers::Timers,
@@ -26,15 +29,6 @@ use crate::{
     directory::Directory,
     link::ConnectionId,
 };
-
-/// Messages of one channel after which an acknowledgement isn't put off any more.
-const ACK_AFTER_MESSAGES: u64 = 256;
-
-/// How long the acknowledgement of messages is put off at most.
-const ACK_AFTER: Duration = Duration::from_millis(20);
-
-/// How long the acknowledgement of markers alone is put off: nobody waits for it, and a marker round of an idle cluster should cost no second round.
-const ACK_MARKERS_AFTER: Duration = Duration::from_secs(1);
 
 /// What the application has seen of this generation.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,17 +59,23 @@ pub(crate) struct Live {
     /// A peer is in this newer generation.
     pub(super) newer: Option<Generation>,
     pub(super) connections: HashMap<ConnectionId, (Direction, MemberId)>,
+    /// What waits until the channels are aligned.
+    pub(super) held: Held,
+    /// How long it waits at most, from a snapshot's begin.
+    pub(super) aligned_timeout: Option<Duration>,
     /// Connections that must be dropped once the outputs are carried out.
     pub(super) to_break: Vec<MemberId>,
     pub(super) retries: BTreeSet<(Instant, MemberId)>,
     pub(super) wiring: Wiring,
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
+    /// Whether frames may have to be held back.
+    aligns: bool,
     /// Connections on which frames were gathered.
     dirty: Vec<(Direction, MemberId)>,
     /// Sending ends that may send, or whose application may go on.
     stirred: BTreeSet<MemberId>,
-    ack_at: Option<Instant>,
-    ack_is_for_messages: bool,
+    pub(super) ack_at: Option<Instant>,
+    pub(super) ack_is_for_messages: bool,
 }
 
 impl Live {
@@ -87,6 +87,7 @@ impl Live {
         recordings: Recordings,
         wiring: Wiring,
     ) -> Self {
+        let aligns = participant.channel_state() == ChannelState::Aligned;
         Self {
             directory,
             peers_revision,
@@ -102,10 +103,13 @@ impl Live {
             counts: Counts::default(),
             newer: None,
             connections: HashMap::new(),
+            held: Held::default(),
+            aligned_timeout: None,
             to_break: Vec::new(),
             retries: BTreeSet::new(),
             wiring,
             limits,
+            aligns,
             dirty: Vec::new(),
             stirred: BTreeSet::new(),
             ack_at: None,
@@ -167,12 +171,19 @@ impl Live {
         true
     }
 
-    /// Takes in a frame.
-    pub(super) fn receive(&mut self, frame: Frame, app: &mut dyn Application) {
+    /// Takes in a frame that this connection brought, or holds it back. In that case whatever comes behind it on the connection has to be, too.
+    pub(super) fn receive(&mut self, connection: ConnectionId, frame: Frame, app: &mut dyn Application) {
         let from = frame.from;
+        // Its bytes are shared, not copied.
+        let kept = self.aligns.then(|| frame.clone());
         let is_message = matches!(frame.body, FrameBody::Data { .. });
         let answers = matches!(frame.body, FrameBody::Ack { .. } | FrameBody::Accept { .. });
-        if let Err(error) = self.participant.receive(frame) {
+        let result = self.participant.receive(frame);
+        if let (Err(ReceiveError::Held { .. }), Some(frame)) = (&result, kept) {
+            self.hold_back(connection, frame);
+            return self.settle(app);
+        }
+        if let Err(error) = result {
             self.counts.refused_frames += 1;
             tracing::debug!(%error, "a frame was refused");
             if !answers {
@@ -181,11 +192,7 @@ impl Live {
             }
         }
         if !answers {
-            let put_off = if is_message { ACK_AFTER } else { ACK_MARKERS_AFTER };
-            if self.ack_at.is_none() || (is_message && !self.ack_is_for_messages) {
-                self.ack_at = Some(Instant::now() + put_off);
-                self.ack_is_for_messages = is_message;
-            }
+            self.acknowledge_later(is_message);
         }
         self.settle(app);
     }
@@ -231,8 +238,8 @@ impl Live {
                 }
                 Output::Capture { first, last } => self.capture(first, last, app),
                 Output::Record { epochs, from, seq, payload } => self.books().record(&epochs, from, seq, payload),
-                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
-                Output::Log { .. } | Output::Resume { .. } => {}
+                Output::Log { epochs, to, messages } => self.books().log(&epochs, to, messages),
+                Output::Resume { from } => self.held.resume(from),
                 Output::Sealed { epoch, counters } => self.books().sealed(epoch, &counters),
                 Output::Violated { from, epochs, expected, found } => self.books().violated(from, &epochs, expected, found),
                 Output::Replaced { from, incarnation, epochs } => self.books().replaced(from, incarnation, &epochs),
@@ -314,26 +321,6 @@ impl Live {
         Books { participant: &mut self.participant, recordings: &mut self.recordings, directory: &self.directory }
     }
 
-    /// Acknowledges what came in, if that was put off long enough.
-    pub(super) fn acknowledge_if_due(&mut self, now: Instant, app: &mut dyn Application) {
-        let Some(at) = self.ack_at else { return };
-        let messages = ACK_AFTER_MESSAGES.min(self.limits.window_messages / 4);
-        let much = |end: &Incoming| end.messages > 0 && (end.messages >= messages || end.bytes >= self.limits.window_bytes / 4);
-        if now >= at || self.incoming.values().any(much) {
-            self.acknowledge(app);
-        }
-    }
-
-    /// Acknowledges what came in.
-    pub(super) fn acknowledge(&mut self, app: &mut dyn Application) {
-        self.ack_at = None;
-        for end in self.incoming.values_mut() {
-            (end.messages, end.bytes) = (0, 0);
-        }
-        self.participant.acknowledge();
-        self.settle(app);
-    }
-
     /// Delivers some messages to oneself.
     pub(super) fn deliver_own(&mut self, at_most: usize, app: &mut dyn Application) {
         for _ in 0..at_most {
@@ -384,7 +371,8 @@ impl Live {
     /// When something is to be done next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
-        [self.timers.next(), self.ack_at, retry, self.recordings.next_progress()].into_iter().flatten().min()
+        let unalign = self.recordings.next_unalign().map(|(at, _)| at);
+        [self.timers.next(), self.ack_at, retry, self.recordings.next_progress(), unalign].into_iter().flatten().min()
     }
 }
 

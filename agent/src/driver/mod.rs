@@ -10,16 +10,19 @@
 //! | what a member has in one generation, and carrying out outputs | [`live`] |
 //! | starting fresh, or from a part | [`resume`] |
 //! | connections | [`wiring`], [`channel`] |
-//! | messages that wait, timers | [`outbox`], [`timers`] |
+//! | frames that wait until the channels are aligned | [`held`] |
+//! | messages that wait, timers, acknowledgements | [`outbox`], [`timers`], [`acknowledging`] |
 //! | open snapshots, and what the participant and the coordinator say of them | [`recordings`], [`books`] |
 //! | how snapshots ended | [`outcomes`] |
 //! | a restore that is being prepared | [`preparation`] |
 //! | ending well, and what others see meanwhile | [`farewell`], [`published`] |
 
+mod acknowledging;
 mod assignment;
 pub(crate) mod books;
 pub(crate) mod channel;
 mod farewell;
+mod held;
 mod live;
 pub(crate) mod outbox;
 pub(crate) mod outcomes;
@@ -39,6 +42,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use live::Live;
 pub(crate) use parts::{OutwardParts, Parts, WiringParts};
 
+use held::Frames;
 use outcomes::Outcomes;
 use preparation::{Loaded, Preparations};
 use published::STATUS_EVERY;
@@ -104,6 +108,12 @@ struct Backlog {
     connection: ConnectionId,
     peer: MemberId,
     frames: std::vec::IntoIter<Frame>,
+}
+
+impl From<Frames> for Backlog {
+    fn from(Frames { connection, peer, frames }: Frames) -> Self {
+        Self { connection, peer, frames: frames.into_iter() }
+    }
 }
 
 /// The owner of everything that a member does.
@@ -237,6 +247,7 @@ impl Driver {
         {
             live.break_marked();
             live.acknowledge_if_due(now, &mut *self.app);
+            live.unalign_due(now, &mut *self.app);
             let (participant, directory) = (&live.participant, &live.directory);
             if live.recordings.next_progress().is_some_and(|at| at <= now) {
                 live.recordings.report_progress(now, |epoch, since| Live::missing(participant, directory, epoch, since));
@@ -262,16 +273,20 @@ impl Driver {
     /// Processes frames until there are none left or something more urgent comes.
     fn work_off_backlog(&mut self) -> Result<Next, AgentError> {
         while self.hold.is_none() {
-            let (Some(live), Some(backlog)) = (&mut self.live, &mut self.backlog) else { return Ok(Next::GoOn) };
+            let Some(live) = &mut self.live else { return Ok(Next::GoOn) };
+            if self.backlog.is_none() {
+                self.backlog = live.next_resumed().map(Backlog::from);
+            }
+            let Some(backlog) = &mut self.backlog else { return Ok(Next::GoOn) };
             let mut looked_at = 0;
             while looked_at < FRAMES_A_LOOK && !self.mailbox.has_news() {
                 let Some(frame) = backlog.frames.next() else {
                     self.backlog = None;
-                    return Ok(Next::GoOn);
+                    break;
                 };
                 looked_at += 1;
                 if frame.from == backlog.peer {
-                    live.receive(frame, &mut *self.app);
+                    live.receive(backlog.connection, frame, &mut *self.app);
                 } else {
                     live.to_break.push(backlog.peer);
                 }
@@ -282,8 +297,13 @@ impl Driver {
                     live.break_marked();
                     if !live.connections.contains_key(&backlog.connection) {
                         self.backlog = None;
-                        return Ok(Next::GoOn);
+                        break;
                     }
+                }
+                if live.held.holds(backlog.connection) {
+                    live.held.behind(backlog.connection, backlog.frames.by_ref().collect());
+                    self.backlog = None;
+                    break;
                 }
             }
             if self.mailbox.has_news() {
@@ -298,7 +318,7 @@ impl Driver {
     }
 
     fn has_work(&self) -> bool {
-        let own = self.live.as_ref().is_some_and(|live| !live.own.is_empty());
+        let own = self.live.as_ref().is_some_and(|live| !live.own.is_empty() || live.held.is_resumed());
         self.mailbox.has_news() || (self.hold.is_none() && (self.backlog.is_some() || own))
     }
 
@@ -332,8 +352,10 @@ impl Driver {
         match input {
             Input::Frames { connection, frames } => {
                 // What isn't known was replaced; what it still brings is repeated on the new one.
-                if let Some((_, peer)) = live.connections.get(&connection) {
-                    self.backlog = Some(Backlog { connection, peer: *peer, frames: frames.into_iter() });
+                if let Some((_, peer)) = live.connections.get(&connection).copied()
+                    && let Some(frames) = live.held.behind(connection, frames)
+                {
+                    self.backlog = Some(Backlog { connection, peer, frames: frames.into_iter() });
                 }
             }
             Input::Broken { connection, reason } => live.broken(connection, &reason),

@@ -62,6 +62,8 @@ struct Named {
 
 #[derive(Debug)]
 enum Stage {
+    /// It was begun and isn't cut: the channels aren't aligned. At that time at the latest they needn't be any more.
+    Aligning { until: Option<Instant> },
     /// Messages of channels that aren't closed are recorded.
     Recording { captured: Arc<Captured>, spool: Spool },
     /// All channels are closed, but the coordinator hasn't named the snapshot yet: a frame of a peer was faster.
@@ -78,7 +80,7 @@ impl Stage {
     /// Whether somebody may want to know how far it is.
     fn takes_time(&self) -> bool {
         match self {
-            Self::Recording { .. } | Self::Sealed { .. } => true,
+            Self::Aligning { .. } | Self::Recording { .. } | Self::Sealed { .. } => true,
             Self::Uploading { task } => !task.0.is_finished(),
             Self::Failed { .. } | Self::FailureReported { .. } => false,
         }
@@ -113,12 +115,40 @@ impl Recordings {
         Self { open: BTreeMap::new(), budget, outward }
     }
 
+    /// The epoch is begun, and is cut once the channels are aligned.
+    pub(crate) fn align(&mut self, epoch: Epoch, until: Option<Instant>) {
+        self.open.entry(epoch).or_insert_with(|| Recording::new(Stage::Aligning { until }));
+    }
+
+    /// Which epoch is to be cut next although the channels aren't aligned, and when.
+    pub(crate) fn next_unalign(&self) -> Option<(Instant, Epoch)> {
+        let until = |(epoch, recording): (&Epoch, &Recording)| match recording.stage {
+            Stage::Aligning { until } => Some((until?, *epoch)),
+            Stage::Recording { .. }
+            | Stage::Sealed { .. }
+            | Stage::Uploading { .. }
+            | Stage::Failed { .. }
+            | Stage::FailureReported { .. } => None,
+        };
+        self.open.iter().filter_map(until).min()
+    }
+
+    /// The time of [`next_unalign`](Self::next_unalign) has come.
+    pub(crate) fn stop_aligning(&mut self, epoch: Epoch) {
+        if let Some(Recording { stage: Stage::Aligning { until }, .. }) = self.open.get_mut(&epoch) {
+            *until = None;
+        }
+    }
+
     /// The application was captured for these epochs.
     pub(crate) fn captured(&mut self, epochs: std::ops::RangeInclusive<u64>, capture: Capture, kept: Vec<ChannelRecord>) {
         let captured = Arc::new(Captured::new(capture, kept, Arc::clone(&self.outward.last_state_bytes)));
         for epoch in epochs.map(Epoch) {
             let stage = Stage::Recording { captured: Arc::clone(&captured), spool: Spool::new(&self.budget) };
-            self.open.insert(epoch, Recording::new(stage));
+            match self.open.get_mut(&epoch) {
+                Some(begun) => begun.stage = stage,
+                None => drop(self.open.insert(epoch, Recording::new(stage))),
+            }
         }
     }
 
@@ -150,7 +180,11 @@ impl Recordings {
                 channel: None,
             },
             (
-                other @ (Stage::Sealed { .. } | Stage::Uploading { .. } | Stage::Failed { .. } | Stage::FailureReported { .. }),
+                other @ (Stage::Aligning { .. }
+                | Stage::Sealed { .. }
+                | Stage::Uploading { .. }
+                | Stage::Failed { .. }
+                | Stage::FailureReported { .. }),
                 Some(_) | None,
             ) => other,
         };
@@ -215,7 +249,10 @@ impl Recordings {
                 let task = self.outward.report(ReportEvent::Failed { snapshot, reason, detail, channel });
                 Stage::FailureReported { _task: task }
             }
-            other @ (Stage::Recording { .. } | Stage::Uploading { .. } | Stage::FailureReported { .. }) => other,
+            other @ (Stage::Aligning { .. }
+            | Stage::Recording { .. }
+            | Stage::Uploading { .. }
+            | Stage::FailureReported { .. }) => other,
         };
     }
 
@@ -236,11 +273,10 @@ impl Recordings {
             }
             recording.progress_at = now + PROGRESS_EVERY;
             let Some(named) = &recording.named else { continue };
+            let since_ms = u64::try_from(now.duration_since(recording.since).as_millis()).unwrap_or(u64::MAX);
             let (missing, spooled_bytes) = match &recording.stage {
-                Stage::Recording { spool, .. } => {
-                    let since_ms = u64::try_from(now.duration_since(recording.since).as_millis()).unwrap_or(u64::MAX);
-                    (missing(*epoch, since_ms), spool.bytes())
-                }
+                Stage::Aligning { .. } => (missing(*epoch, since_ms), 0),
+                Stage::Recording { spool, .. } => (missing(*epoch, since_ms), spool.bytes()),
                 // Said once more that nothing is missing: the channels last named are closed by now.
                 Stage::Sealed { .. } | Stage::Uploading { .. } | Stage::Failed { .. } | Stage::FailureReported { .. } => {
                     (Vec::new(), 0)

@@ -7,15 +7,18 @@ use std::{
 };
 
 use stillframe_api::agent::ReportEvent;
-use stillframe_archive::{ChannelRecord, ChannelsReader, PlainObject};
-use stillframe_protocol::{ChannelCounters, Epoch, Generation, Identity, MemberId, MemberName, Participant};
+use stillframe_archive::{ChannelsReader, PlainObject};
+use stillframe_protocol::{ChannelCounters, ChannelState, Epoch, Generation, Identity, MemberId, MemberName, Participant};
 
 use super::{Driver, Live, recordings::Recordings};
 use crate::{
     application::{Committed, Covers, TimerId},
     context::Context,
     error::AgentError,
-    prepare::{LoadedPart, Renamed, name_now},
+    prepare::{
+        LoadedPart,
+        content::{Reading, Restored},
+    },
     state::{RestoreError, StateReader},
 };
 
@@ -45,18 +48,25 @@ impl Driver {
     }
 
     /// Starts from the application's initial state.
-    pub(super) fn start_fresh(&mut self, generation: Generation, epoch: Epoch) {
+    pub(super) fn start_fresh(&mut self, generation: Generation, epoch: Epoch, channel_state: ChannelState) {
         tracing::info!(%generation, %epoch, "running from the initial state");
         self.preparations.clear();
-        let mut live = self.begin(Participant::new(self.identity(generation), epoch), epoch);
+        let participant = Participant::new(self.identity(generation), epoch).with_channel_state(channel_state);
+        let mut live = self.begin(participant, epoch);
         self.app.on_start(&mut Context::new(&mut live));
         self.begun(live);
     }
 
     /// Starts from a part: the application's state, then what waited to be sent and the timers, then the messages that were in flight. Channels are opened only
     /// afterwards, so these come before any new frame.
-    pub(super) fn resume(&mut self, part: LoadedPart, generation: Generation, epoch: Epoch) -> Result<(), AgentError> {
-        let LoadedPart { snapshot, state, channels, renamed, sent, received, bytes } = part;
+    pub(super) fn resume(
+        &mut self,
+        part: LoadedPart,
+        generation: Generation,
+        epoch: Epoch,
+        channel_state: ChannelState,
+    ) -> Result<(), AgentError> {
+        let LoadedPart { snapshot, state, channels, reading, sent, received, bytes } = part;
         let failed = |source| AgentError::Restore { generation, source };
         let id = |name: &MemberName| -> Result<MemberId, AgentError> {
             let unknown = || RestoreError::new(format!("a channel leads to {name}: expected a member in the list of peers"));
@@ -66,14 +76,14 @@ impl Driver {
             sent: sent.iter().map(|sent| Ok((id(&sent.to)?, sent.messages))).collect::<Result<_, AgentError>>()?,
             received: received.iter().map(|r| Ok((id(&r.from)?, r.ranges.clone()))).collect::<Result<_, AgentError>>()?,
         };
-        let participant = Participant::restored(self.identity(generation), epoch, counters);
+        let participant = Participant::restored(self.identity(generation), epoch, counters).with_channel_state(channel_state);
         let previous = self.live.as_ref().map(|live| live.directory.clone());
         let mut live = self.begin(participant, epoch);
         self.app.restore(StateReader::new(state)).map_err(failed)?;
         // Before anything is delivered: the state is exactly what the snapshot covers.
         self.app.on_committed(Committed { snapshot, covers: Covers::Everything });
         let replayed = match channels {
-            Some(channels) => self.replay(&mut live, channels, &renamed).map_err(failed)?,
+            Some(channels) => self.replay(&mut live, channels, &reading).map_err(failed)?,
             None => 0,
         };
         if previous.is_none_or(|previous| !previous.same_names(&live.directory)) {
@@ -85,28 +95,26 @@ impl Driver {
     }
 
     /// Puts back what waited to be sent and the timers, then delivers what was in flight. Gives the number of messages delivered.
-    fn replay(&mut self, live: &mut Live, mut channels: PlainObject, renamed: &Renamed) -> Result<u64, RestoreError> {
+    fn replay(&mut self, live: &mut Live, mut channels: PlainObject, reading: &Reading) -> Result<u64, RestoreError> {
         let unreadable = |error| RestoreError::new(format!("the channels of the part can't be read: {error}"));
         for record in ChannelsReader::new(&mut channels) {
-            match record.map_err(unreadable)? {
-                ChannelRecord::Unsent { to, payload } => {
-                    let to = name_now(renamed, to);
+            match reading.restored(record.map_err(unreadable)?) {
+                Restored::Unsent { to, payload } => {
                     if !live.put_back(&to, payload) {
                         return Err(RestoreError::new(format!(
                             "a message waits for {to}: expected a member in the list of peers"
                         )));
                     }
                 }
-                ChannelRecord::Timer { id, remaining_ms } => live.timers.set(TimerId(id), Duration::from_millis(remaining_ms)),
-                ChannelRecord::Recorded { .. } | ChannelRecord::Logged { .. } => {}
+                Restored::Timer { id, remaining_ms } => live.timers.set(TimerId(id), Duration::from_millis(remaining_ms)),
+                Restored::InFlight { .. } | Restored::Arrived => {}
             }
         }
         channels.seek(SeekFrom::Start(0))?;
         let mut replayed = 0;
         for record in ChannelsReader::new(&mut channels) {
-            match record.map_err(unreadable)? {
-                ChannelRecord::Recorded { from, payload, .. } => {
-                    let from = name_now(renamed, from);
+            match reading.restored(record.map_err(unreadable)?) {
+                Restored::InFlight { from, payload } => {
                     let from = live.directory.id(&from).ok_or_else(|| {
                         RestoreError::new(format!("a message came from {from}: expected a member in the list of peers"))
                     })?;
@@ -114,7 +122,7 @@ impl Driver {
                     live.settle(&mut *self.app);
                     replayed += 1;
                 }
-                ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
+                Restored::Unsent { .. } | Restored::Timer { .. } | Restored::Arrived => {}
             }
         }
         Ok(replayed)

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use stillframe_protocol::{ChannelOrdering, ClusterName, Generation, Incarnation, MemberId};
+use stillframe_protocol::{ChannelOrdering, ClusterName, Frame, Generation, Incarnation, MemberId};
 use tokio::sync::mpsc;
 
 use super::{
     channel::{AbortOnDrop, Incoming, Outgoing, OutgoingLink},
+    held::Frames,
     live::Live,
 };
 use crate::{
@@ -95,7 +96,7 @@ impl Live {
         let connection = self.wiring.start(link);
         self.connections.insert(connection.id(), (Direction::Incoming, from_id));
         if let Some(replaced) = self.incoming.insert(from_id, Incoming { connection, messages: 0, bytes: 0 }) {
-            self.connections.remove(&replaced.connection.id());
+            self.forget(replaced.connection.id());
         }
     }
 
@@ -127,7 +128,7 @@ impl Live {
     /// A connection is gone.
     pub(super) fn broken(&mut self, connection: ConnectionId, reason: &str) {
         // What isn't known was replaced, or is of an older generation.
-        let Some((direction, peer)) = self.connections.remove(&connection) else { return };
+        let Some((direction, peer)) = self.forget(connection) else { return };
         match direction {
             Direction::Incoming => {
                 self.incoming.remove(&peer);
@@ -137,6 +138,38 @@ impl Live {
                 self.participant.disconnected(peer);
                 self.retry_later(peer, reason);
             }
+        }
+    }
+
+    /// A connection is no more; what it was, if it was known.
+    fn forget(&mut self, connection: ConnectionId) -> Option<(Direction, MemberId)> {
+        self.held.forget(connection);
+        self.connections.remove(&connection)
+    }
+
+    /// Holds a frame back, and reads no more of its connection.
+    pub(super) fn hold_back(&mut self, connection: ConnectionId, frame: Frame) {
+        if let Some((_, peer)) = self.connections.get(&connection) {
+            self.held.hold(connection, *peer, frame);
+            self.set_held(connection, true);
+        }
+    }
+
+    /// The next frames that were held back and are to be brought again. Their connection is read again, and what it brings comes behind them.
+    pub(super) fn next_resumed(&mut self) -> Option<Frames> {
+        let frames = self.held.next_resumed()?;
+        self.set_held(frames.connection, false);
+        Some(frames)
+    }
+
+    fn set_held(&mut self, connection: ConnectionId, held: bool) {
+        let end = match self.connections.get(&connection) {
+            Some((Direction::Incoming, peer)) => self.incoming.get_mut(peer).map(|end| &mut end.connection),
+            Some((Direction::Outgoing, peer)) => self.outgoing.get_mut(peer).and_then(Outgoing::connection),
+            None => None,
+        };
+        if let Some(end) = end.filter(|end| end.id() == connection) {
+            end.hold(held);
         }
     }
 
@@ -190,7 +223,7 @@ impl Live {
     pub(super) fn break_marked(&mut self) {
         for peer in std::mem::take(&mut self.to_break) {
             if let Some(end) = self.incoming.remove(&peer) {
-                self.connections.remove(&end.connection.id());
+                self.forget(end.connection.id());
             }
         }
     }

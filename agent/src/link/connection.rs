@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use stillframe_protocol::Frame;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     id: ConnectionId,
     gathered: BytesMut,
     writer: Option<mpsc::UnboundedSender<Bytes>>,
+    /// Whether nothing more is read.
+    held: watch::Sender<bool>,
     reading: JoinHandle<()>,
     writing: JoinHandle<()>,
 }
@@ -50,12 +52,18 @@ impl Connection {
                 let _ = failed.send(Input::Broken { connection: id, reason: error.to_string() }).await;
             }
         });
-        let reading = tokio::spawn(read(id, link.reader, splitter, inputs));
-        Self { id, gathered: BytesMut::new(), writer: Some(writer), reading, writing }
+        let (held, gate) = watch::channel(false);
+        let reading = tokio::spawn(read(id, link.reader, gate, splitter, inputs));
+        Self { id, gathered: BytesMut::new(), writer: Some(writer), held, reading, writing }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// Stops reading, or goes on. What is being read at that moment still comes.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Gathers a frame. True when it is the first one since the last flush.
@@ -103,14 +111,21 @@ async fn write(mut to: impl AsyncWrite + Unpin, mut queue: mpsc::UnboundedReceiv
     to.shutdown().await
 }
 
-async fn read(id: ConnectionId, mut from: impl AsyncRead + Unpin, splitter: Splitter, inputs: mpsc::Sender<Input>) {
-    let reason = loop_reading(id, &mut from, splitter, &inputs).await;
+async fn read(
+    id: ConnectionId,
+    mut from: impl AsyncRead + Unpin,
+    gate: watch::Receiver<bool>,
+    splitter: Splitter,
+    inputs: mpsc::Sender<Input>,
+) {
+    let reason = loop_reading(id, &mut from, gate, splitter, &inputs).await;
     let _ = inputs.send(Input::Broken { connection: id, reason }).await;
 }
 
 async fn loop_reading(
     id: ConnectionId,
     from: &mut (impl AsyncRead + Unpin),
+    mut gate: watch::Receiver<bool>,
     splitter: Splitter,
     inputs: &mpsc::Sender<Input>,
 ) -> String {
@@ -119,6 +134,9 @@ async fn loop_reading(
     loop {
         if buffer.capacity() - buffer.len() < needed.max(chunk / 4) {
             buffer.reserve(needed.max(chunk));
+        }
+        if gate.wait_for(|held| !held).await.is_err() {
+            return "the agent has ended".to_owned();
         }
         match from.read_buf(&mut buffer).await {
             Ok(0) => return "the other end closed it".to_owned(),
@@ -132,7 +150,7 @@ async fn loop_reading(
             Ok(needed) => needed,
             Err(error) => return error.to_string(),
         };
-        // The one place where reading waits: a driver that is busy, or holds still, stops the sender through its window and TCP's.
+        // The place where reading waits, besides the gate: a driver that is busy, or holds still, stops the sender through its window and TCP's.
         if !frames.is_empty() && inputs.send(Input::Frames { connection: id, frames }).await.is_err() {
             return "the agent has ended".to_owned();
         }

@@ -1,7 +1,7 @@
 //! One step after another of what is due once every action was carried out; and acting on what the coordinator wants.
 
 use stillframe_api::agent::{Desired, OpenSnapshot, PrepareRestore, ReportEvent};
-use stillframe_protocol::{ChannelCounters, Epoch, Generation, MemberId, MemberName, Participant, RestoreId};
+use stillframe_protocol::{ChannelCounters, ChannelState, Epoch, Generation, MemberId, MemberName, Participant, RestoreId};
 
 use super::{Action, Member, member::Hold, replay::Replay};
 use crate::{
@@ -93,9 +93,9 @@ impl Member {
                 return Err(AgentError::Fenced { cluster, member: name, why: why.clone() });
             }
             Desired::Prepare(part) => self.prepare(part),
-            Desired::Run { generation, epoch, restore, .. } => {
+            Desired::Run { generation, epoch, restore, channel_state, aligned_timeout: _ } => {
                 let begins = self.generation() != *generation;
-                if self.run_in(*generation, *epoch, *restore)? {
+                if self.run_in(*generation, *epoch, *restore, *channel_state)? {
                     self.follow(target, begins);
                 }
             }
@@ -117,12 +117,25 @@ impl Member {
             self.last_committed = Some(snapshot);
             self.notices.push_back(Action::Committed(Committed { snapshot, covers: Covers::Cut(epoch) }));
         }
-        running.books(&self.directory).begin(&target.assignment);
+        running.books(&self.directory).begin(&target.assignment, None);
         self.unnamed = Some(target);
     }
 
     /// Sees to it that the member runs in this generation. False if it can't yet.
-    fn run_in(&mut self, generation: Generation, epoch: Epoch, restore: Option<RestoreId>) -> Result<bool, AgentError> {
+    fn run_in(
+        &mut self,
+        generation: Generation,
+        epoch: Epoch,
+        restore: Option<RestoreId>,
+        channel_state: ChannelState,
+    ) -> Result<bool, AgentError> {
+        if channel_state == ChannelState::Aligned {
+            return Err(AgentError::Config(
+                "the cluster's channels are aligned, and those of wrapped members can't be: expected a cluster whose channel state is marker or \
+                 sender_logged"
+                    .to_owned(),
+            ));
+        }
         let current = self.running.as_ref().map(super::running::Running::generation);
         if current == Some(generation) {
             self.preparations.clear();
@@ -134,14 +147,15 @@ impl Member {
             (None, None) => {
                 tracing::info!(%generation, %epoch, "running from the initial state");
                 self.preparations.clear();
-                self.begin(Participant::new(identity, epoch), epoch);
+                self.begin(Participant::new(identity, epoch).with_channel_state(channel_state), epoch);
                 self.notices.push_back(Action::Start);
             }
             (None, Some(ran)) => return Err(AgentError::StartAgain { generation, ran }),
             (Some(restore), _) => {
                 // Past the commit point without this process's part: it ends, and as after any crash the coordinator starts another restore.
                 let part = self.preparations.take(restore, generation).ok_or(AgentError::NoPart { generation, restore })?;
-                self.resume(part, generation, epoch).map_err(|source| AgentError::Restore { generation, source })?;
+                self.resume(part, generation, epoch, channel_state)
+                    .map_err(|source| AgentError::Restore { generation, source })?;
             }
         }
         Ok(true)
@@ -159,8 +173,14 @@ impl Member {
     }
 
     /// Begins from a part: the state, then what was in flight; what waited to be sent goes out as the channels open.
-    fn resume(&mut self, part: LoadedPart, generation: Generation, epoch: Epoch) -> Result<(), RestoreError> {
-        let LoadedPart { snapshot, state, channels, renamed, sent, received, bytes } = part;
+    fn resume(
+        &mut self,
+        part: LoadedPart,
+        generation: Generation,
+        epoch: Epoch,
+        channel_state: ChannelState,
+    ) -> Result<(), RestoreError> {
+        let LoadedPart { snapshot, state, channels, reading, sent, received, bytes } = part;
         let Some(identity) = self.identity(generation) else { return Ok(()) };
         let directory = &self.directory;
         let id = |name: &MemberName| -> Result<MemberId, RestoreError> {
@@ -173,13 +193,13 @@ impl Member {
         };
         let mut waiting = Vec::new();
         let replay = match channels {
-            Some(channels) => Some(Replay::begin(channels, renamed, |to, payload| {
+            Some(channels) => Some(Replay::begin(channels, reading, |to, payload| {
                 waiting.push((id(&to)?, payload));
                 Ok(())
             })?),
             None => None,
         };
-        self.begin(Participant::restored(identity, epoch, counters), epoch);
+        self.begin(Participant::restored(identity, epoch, counters).with_channel_state(channel_state), epoch);
         if let Some(running) = &mut self.running {
             for (to, payload) in waiting {
                 running.put_back(to, payload);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -15,19 +14,15 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     Action, Actions, CaptureRequest, Carrier, Envelope, UnwrapError, WrapError,
-    background::{Background, Enlisted, Wake},
+    background::{Background, Enlisted},
     envelope,
     replay::Replay,
     running::Running,
 };
 use crate::{
-    AgentConfig, AgentError, Capture, Phase, Room, Status,
-    agent::client,
+    AgentError, Capture, Phase, Room, Status,
     config::Limits,
-    control::{
-        ControlPlane,
-        mailbox::{Mailbox, Target},
-    },
+    control::mailbox::{Mailbox, Target},
     directory::Directory,
     driver::{
         outcomes::Outcomes,
@@ -50,90 +45,6 @@ pub(super) enum Hold {
     LeaseExpired,
     /// A peer is in a newer generation: this process may be the one that was replaced.
     NewerGeneration,
-}
-
-/// A member to be started: who it is, and how its messages are carried.
-pub struct Setup {
-    config: AgentConfig,
-    carrier: Carrier,
-    wake: Option<Wake>,
-    plane: Option<Arc<dyn ControlPlane>>,
-}
-
-impl fmt::Debug for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("config", &self.config).field("carrier", &self.carrier).finish_non_exhaustive()
-    }
-}
-
-impl Setup {
-    /// [`AgentConfig::advertise`] has to be set to what [`Member::address`] is to tell the others: the `host:port` at which this process takes frames, or that of
-    /// the broker. [`AgentConfig::listen`] isn't used.
-    #[must_use]
-    pub fn new(config: AgentConfig, carrier: Carrier) -> Self {
-        Self { config, carrier, wake: None, plane: None }
-    }
-
-    /// Has this called whenever [`Member::on_timeout`] should be called soon though its time hasn't come, on another thread: to write to a pipe, or to wake an event
-    /// loop. In async code [`Member::news`] is easier.
-    #[must_use]
-    pub fn wake_by(mut self, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        self.wake = Some(Box::new(wake));
-        self
-    }
-
-    /// Talks to this coordinator instead of the one at [`AgentConfig::coordinators`]. For tests.
-    #[must_use]
-    pub fn with_control_plane(mut self, plane: Arc<dyn ControlPlane>) -> Self {
-        self.plane = Some(plane);
-        self
-    }
-
-    /// Starts the thread that registers the process and keeps in touch with the coordinator. Doesn't wait for it.
-    ///
-    /// # Errors
-    /// [`AgentError::Config`] or [`AgentError::Thread`]. What goes wrong later comes as [`Action::Ended`].
-    pub fn start(self) -> Result<Member, AgentError> {
-        let Self { config, carrier, wake, plane } = self;
-        let plane = match plane {
-            Some(plane) => plane,
-            None => Arc::new(client(&config.coordinators)?),
-        };
-        let (mailbox, news) = (Arc::<Mailbox>::default(), Arc::<Notify>::default());
-        let background = Background::start(&config, plane, Arc::clone(&mailbox), Arc::clone(&news), wake)?;
-        let AgentConfig { member, limits, spool_dir, .. } = config;
-        let (work_sender, work) = mpsc::unbounded_channel();
-        Ok(Member {
-            budget: SpoolBudget::new(limits.spool_memory_bytes, limits.spool_file_bytes, &spool_dir),
-            carrier,
-            limits: Arc::new(limits),
-            mailbox,
-            news,
-            background,
-            enlisted: None,
-            directory: Directory::new(member, None),
-            peers_revision: 0,
-            peers_told: 0,
-            running: None,
-            hold: Some(Hold::Waiting),
-            ended: false,
-            preparations: Preparations::default(),
-            work,
-            work_sender,
-            notices: VecDeque::new(),
-            asked: None,
-            replay: None,
-            announce: false,
-            running_report: None,
-            unnamed: None,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
-            outcomes: Outcomes::default(),
-            last_committed: None,
-            now: Instant::now(),
-            calls: 0,
-        })
-    }
 }
 
 /// What [`Member::wrap`] gives.
@@ -165,7 +76,7 @@ pub struct Member {
     pub(super) carrier: Carrier,
     pub(super) limits: Arc<Limits>,
     pub(super) mailbox: Arc<Mailbox>,
-    news: Arc<Notify>,
+    pub(super) news: Arc<Notify>,
     pub(super) background: Background,
     pub(super) enlisted: Option<Enlisted>,
     pub(super) budget: Arc<SpoolBudget>,
@@ -191,14 +102,14 @@ pub struct Member {
     /// An assignment whose snapshots are to be named once they are captured.
     pub(super) unnamed: Option<Target>,
     /// Frames that wait: the member holds still, or actions weren't taken out.
-    inbox: VecDeque<(Frame, usize)>,
-    inbox_bytes: u64,
+    pub(super) inbox: VecDeque<(Frame, usize)>,
+    pub(super) inbox_bytes: u64,
     /// Outcomes that wait until the member runs again, or older snapshots have ended.
     pub(super) outcomes: Outcomes,
     pub(super) last_committed: Option<SnapshotId>,
     /// The time of the last call that told or looked at it.
     pub(super) now: Instant,
-    calls: u32,
+    pub(super) calls: u32,
 }
 
 impl Member {
@@ -514,8 +425,9 @@ impl Member {
                 Output::Record { epochs, from, seq, payload } => {
                     running.books(&self.directory).record(&epochs, from, seq, payload);
                 }
-                // Only with sender-logged or aligned channels, which the agent doesn't ask for.
-                Output::Log { .. } | Output::Resume { .. } => {}
+                Output::Log { epochs, to, messages } => running.books(&self.directory).log(&epochs, to, messages),
+                // Only with aligned channels, which a wrapped member doesn't begin with.
+                Output::Resume { .. } => {}
                 Output::Sealed { epoch, counters } => {
                     let _in_span = self.background.span.enter();
                     running.books(&self.directory).sealed(epoch, &counters);

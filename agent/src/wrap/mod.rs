@@ -66,9 +66,11 @@ mod following;
 mod member;
 mod replay;
 mod running;
+mod setup;
 
 pub use action::{Action, Actions, CaptureRequest};
 pub use carrier::Carrier;
 pub use envelope::Envelope;
 pub use error::{UnwrapError, WrapError};
-pub use member::{Member, News, Setup, Wrapped};
+pub use member::{Member, News, Wrapped};
+pub use setup::Setup;

@@ -6,18 +6,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use stillframe_archive::{ChannelRecord, ChannelsReader, PlainObject};
+use stillframe_archive::{ChannelsReader, PlainObject};
 use stillframe_protocol::MemberName;
 
 use crate::{
-    prepare::{Renamed, name_now},
+    prepare::content::{Reading, Restored},
     state::RestoreError,
 };
 
 /// What is left to deliver.
 pub(super) struct Replay {
     records: ChannelsReader<PlainObject>,
-    renamed: Renamed,
+    reading: Reading,
 }
 
 impl fmt::Debug for Replay {
@@ -31,28 +31,28 @@ fn unreadable(error: impl fmt::Display) -> RestoreError {
 }
 
 impl Replay {
-    /// Hands what was unsent to `unsent`, and keeps what was recorded for later. Timers are the application's own here.
+    /// Hands what waits to be sent to `unsent`, and keeps what was recorded for later. Timers are the application's own here.
     pub(super) fn begin(
         mut channels: PlainObject,
-        renamed: Renamed,
+        reading: Reading,
         mut unsent: impl FnMut(MemberName, Bytes) -> Result<(), RestoreError>,
     ) -> Result<Self, RestoreError> {
         for record in ChannelsReader::new(&mut channels) {
-            match record.map_err(unreadable)? {
-                ChannelRecord::Unsent { to, payload } => unsent(name_now(&renamed, to), payload)?,
-                ChannelRecord::Recorded { .. } | ChannelRecord::Logged { .. } | ChannelRecord::Timer { .. } => {}
+            match reading.restored(record.map_err(unreadable)?) {
+                Restored::Unsent { to, payload } => unsent(to, payload)?,
+                Restored::InFlight { .. } | Restored::Timer { .. } | Restored::Arrived => {}
             }
         }
         channels.seek(SeekFrom::Start(0))?;
-        Ok(Self { records: ChannelsReader::new(channels), renamed })
+        Ok(Self { records: ChannelsReader::new(channels), reading })
     }
 
     /// The next message and its sender.
     pub(super) fn next(&mut self) -> Result<Option<(MemberName, Bytes)>, RestoreError> {
         for record in self.records.by_ref() {
-            match record.map_err(unreadable)? {
-                ChannelRecord::Recorded { from, payload, .. } => return Ok(Some((name_now(&self.renamed, from), payload))),
-                ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
+            match self.reading.restored(record.map_err(unreadable)?) {
+                Restored::InFlight { from, payload } => return Ok(Some((from, payload))),
+                Restored::Unsent { .. } | Restored::Timer { .. } | Restored::Arrived => {}
             }
         }
         Ok(None)

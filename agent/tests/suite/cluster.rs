@@ -57,10 +57,10 @@ pub(crate) fn small_limits() -> Limits {
     Limits { window_messages: 64, window_bytes: 16 << 10, ..Limits::default() }
 }
 
-/// All the money in a snapshot: in balances, in flight, and waiting to be sent.
+/// All the money in a snapshot: in balances, in flight (recorded, or logged and not arrived), and waiting to be sent.
 pub(crate) async fn money(plane: &Plane, committed: &Committed) -> u64 {
     let mut sum = 0;
-    for part in committed.parts.values() {
+    for (member, part) in &committed.parts {
         let ledger: Ledger = postcard::from_bytes(&plane.state_of(part).await).unwrap();
         sum += ledger.balance;
         for record in plane.channels_of(part).await {
@@ -68,7 +68,11 @@ pub(crate) async fn money(plane: &Plane, committed: &Committed) -> u64 {
                 ChannelRecord::Recorded { payload, .. } | ChannelRecord::Unsent { payload, .. } => {
                     sum += postcard::from_bytes::<Transfer>(&payload).unwrap().amount;
                 }
-                ChannelRecord::Logged { .. } => panic!("nothing is logged with markers"),
+                ChannelRecord::Logged { to, seq, payload } => {
+                    if !committed.received(member, &to).contains(seq) {
+                        sum += postcard::from_bytes::<Transfer>(&payload).unwrap().amount;
+                    }
+                }
                 ChannelRecord::Timer { .. } => {}
             }
         }

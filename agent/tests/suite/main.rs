@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test as its body may")]
 
+mod aligned;
 mod cluster;
 mod connections;
 mod control;
 mod docs;
 mod ledger;
+mod logged;
 mod plane;
 mod proxy;
 mod restores;

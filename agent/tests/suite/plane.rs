@@ -11,15 +11,16 @@ use stillframe_agent::control::{ControlError, ControlPlane};
 use stillframe_api::{
     HumanDuration,
     agent::{
-        Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, PartReport, Peer, Peers, PrepareRestore, Register,
+        Arrived, Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, PartReport, Peer, Peers, PrepareRestore, Register,
         Registered, ReportAccepted, ReportEvent,
     },
     cluster::ClusterPhase,
 };
 use stillframe_archive::{Archive, ArchiveUrl, ChannelRecord, ChannelsReader, Role};
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember,
-    certificate,
+    ChannelState, ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, RestoreId, SeqRanges,
+    SnapshotId, ViewMember, certificate,
+    resumption::{Resumption, resumption},
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -41,6 +42,8 @@ struct State {
     revision: u64,
     peers_revision: u64,
     epoch: Epoch,
+    channel_state: ChannelState,
+    aligned_timeout: Option<HumanDuration>,
     in_force: Generation,
     open: Vec<OpenSnapshot>,
     outcomes: Vec<Outcome>,
@@ -50,12 +53,6 @@ struct State {
     /// Polls that it didn't answer.
     refused: u64,
     away: bool,
-}
-
-/// To run in this generation, with markers.
-pub(crate) fn run(generation: u64, epoch: Epoch, restore: Option<RestoreId>) -> Desired {
-    let (channel_state, aligned_timeout) = Default::default();
-    Desired::Run { generation: Generation(generation), epoch, restore, channel_state, aligned_timeout }
 }
 
 /// The coordinator.
@@ -69,12 +66,50 @@ pub(crate) struct Plane {
     pub(crate) dir: tempfile::TempDir,
 }
 
+impl State {
+    /// To run in this generation.
+    fn run(&self, generation: u64, epoch: Epoch, restore: Option<RestoreId>) -> Desired {
+        let (channel_state, aligned_timeout) = (self.channel_state, self.aligned_timeout);
+        Desired::Run { generation: Generation(generation), epoch, restore, channel_state, aligned_timeout }
+    }
+}
+
 /// A snapshot whose certificate held.
 #[derive(Debug, Clone)]
 pub(crate) struct Committed {
     pub(crate) snapshot: SnapshotId,
     pub(crate) parts: BTreeMap<MemberName, PartReport>,
     pub(crate) in_flight: u64,
+}
+
+impl Committed {
+    /// What a member had received of another at its cut.
+    pub(crate) fn received(&self, from: &MemberName, by: &MemberName) -> SeqRanges {
+        let received = self.parts.get(by).and_then(|part| part.received.iter().find(|received| received.from == *from));
+        received.map(|received| received.ranges.clone()).unwrap_or_default()
+    }
+
+    /// How a channel goes on when this is put back, as the coordinator tells its members.
+    fn resumption(&self, from: &MemberName, to: &MemberName) -> Resumption {
+        let recorded = self.parts.get(to).and_then(|part| part.recorded.iter().find(|recorded| recorded.from == *from));
+        let recorded = recorded.map(|recorded| recorded.ranges.clone()).unwrap_or_default();
+        let logged = self.parts.get(from).and_then(|part| part.logged.iter().find(|logged| logged.to == *to));
+        let logged = logged.map(|logged| logged.ranges.clone()).unwrap_or_default();
+        resumption(&self.received(from, to), &recorded, &logged).unwrap()
+    }
+
+    /// How many messages were logged that had arrived, and that had not.
+    pub(crate) fn logged(&self) -> (u64, u64) {
+        let (mut arrived, mut missing) = (0, 0);
+        for (member, part) in &self.parts {
+            for log in &part.logged {
+                let lost = log.ranges.minus(&self.received(member, &log.to)).len();
+                missing += lost;
+                arrived += log.ranges.len() - lost;
+            }
+        }
+        (arrived, missing)
+    }
 }
 
 /// Names in a snapshot, and those that take their place.
@@ -133,6 +168,13 @@ impl Plane {
         }
     }
 
+    /// How members that begin to run from now on get messages under way into snapshots.
+    pub(crate) fn set_channel_state(&self, channel_state: ChannelState, aligned_timeout: Option<Duration>) {
+        let mut state = self.state();
+        state.channel_state = channel_state;
+        state.aligned_timeout = aligned_timeout.map(|timeout| HumanDuration::new(timeout).unwrap());
+    }
+
     /// Whether it answers at all.
     pub(crate) fn set_away(&self, away: bool) {
         self.change(|state| state.away = away);
@@ -173,11 +215,15 @@ impl Plane {
     /// Lets everyone run.
     pub(crate) fn run_all(&self, generation: u64) {
         self.change(|state| {
-            let epoch = state.epoch;
-            for member in state.members.values_mut() {
-                member.desired = run(generation, epoch, None);
-            }
+            let run = state.run(generation, state.epoch, None);
+            state.members.values_mut().for_each(|member| member.desired = run.clone());
         });
+    }
+
+    /// Has a member run in this generation.
+    pub(crate) fn run(&self, of: &str, generation: u64, epoch: Epoch, restore: Option<RestoreId>) {
+        let desired = self.state().run(generation, epoch, restore);
+        self.desire(of, desired);
     }
 
     pub(crate) async fn reported<T>(&self, what: &str, mut look: impl FnMut(&MemberName, &ReportEvent) -> Option<T>) -> T {
@@ -265,6 +311,19 @@ impl Plane {
             state.open.clear();
             for (member, part) in &committed.parts {
                 let (mut sent, mut received, mut recorded) = (part.sent.clone(), part.received.clone(), part.recorded.clone());
+                let (mut logged, mut arrived) = (part.logged.clone(), Vec::new());
+                for channel in &mut sent {
+                    let on = committed.resumption(member, &channel.to);
+                    channel.messages = on.sent;
+                    if let Some(log) = logged.iter().find(|log| log.to == channel.to) {
+                        let (to, ranges) = (now(names, &log.to), log.ranges.minus(&on.resent));
+                        arrived.push(Arrived { to, ranges });
+                    }
+                }
+                for channel in &mut received {
+                    channel.ranges = committed.resumption(&channel.from, member).received;
+                }
+                logged.iter_mut().for_each(|log| log.to = now(names, &log.to));
                 sent.iter_mut().for_each(|channel| channel.to = now(names, &channel.to));
                 received.iter_mut().for_each(|channel| channel.from = now(names, &channel.from));
                 recorded.iter_mut().for_each(|channel| channel.from = now(names, &channel.from));
@@ -277,8 +336,8 @@ impl Plane {
                     sent,
                     received,
                     recorded,
-                    logged: Vec::new(),
-                    arrived: Vec::new(),
+                    logged,
+                    arrived,
                     renamed: names.clone(),
                     attempt,
                 }));
@@ -313,9 +372,8 @@ impl Plane {
             if state.members.len() < before {
                 state.peers_revision = revision;
             }
-            for member in &members {
-                state.members.get_mut(member).unwrap().desired = run(generation, epoch, Some(restore));
-            }
+            let run = state.run(generation, epoch, Some(restore));
+            members.iter().for_each(|member| state.members.get_mut(member).unwrap().desired = run.clone());
         });
         self.until("everyone running", |state| {
             let runs = |of: &MemberName| {

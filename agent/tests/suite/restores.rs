@@ -9,13 +9,13 @@ use bytes::Bytes;
 use stillframe_agent::{AgentError, Application, Capture, Context, MemberName, Phase, RestoreError, StateReader, TimerId};
 use stillframe_api::agent::{PrepareProblem, ReportEvent};
 use stillframe_archive::{ChannelRecord, Role};
-use stillframe_protocol::{Epoch, Generation, RestoreId};
+use stillframe_protocol::{ChannelState, Epoch, Generation, RestoreId};
 use uuid::Uuid;
 
 use crate::{
     cluster::{Process, config, eventually, money, spawn},
     ledger::{Bank, START, Seen},
-    plane::{Committed, Names, PATIENCE, Plane, name, run},
+    plane::{Committed, Names, PATIENCE, Plane, name},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -27,7 +27,20 @@ fn start(plane: &Arc<Plane>, of: &str, seed: u64, seen: &Arc<Seen>) -> Process {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
+    kill_and_restore(ChannelState::Marker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_and_a_restore_of_what_senders_logged_nothing_is_lost_or_counted_twice() {
+    let (arrived, missing) = kill_and_restore(ChannelState::SenderLogged).await;
+    assert!(arrived > 0 && missing > 0, "of what was logged {arrived} had arrived and {missing} not: the test shows too little");
+}
+
+/// How many of the messages that were logged had arrived, and how many not.
+async fn kill_and_restore(channel_state: ChannelState) -> (u64, u64) {
     let plane = Plane::new(LEASE).await;
+    plane.set_channel_state(channel_state, None);
+    let mut logged = (0, 0);
     let seen = Arc::new(Seen::default());
     let mut processes: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
     plane.registered(4).await;
@@ -37,6 +50,9 @@ async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
         let delivered = seen.delivered();
         eventually("traffic", || seen.delivered() > delivered + 500).await;
         let committed = plane.snapshot(generation, 16 << 10, &VIEW).await;
+        assert_eq!(money(&plane, &committed).await, 4 * START);
+        let (arrived, missing) = committed.logged();
+        logged = (logged.0 + arrived, logged.1 + missing);
         let delivered = seen.delivered();
         eventually("traffic past the snapshot", || seen.delivered() > delivered + 200).await;
         processes.remove(0).kill().await;
@@ -54,6 +70,7 @@ async fn after_a_kill_and_a_restore_nothing_is_lost_or_counted_twice() {
     assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
     let last = plane.snapshot(4, 16 << 10, &VIEW).await;
     assert_eq!(money(&plane, &last).await, 4 * START);
+    logged
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +165,7 @@ async fn unsent_messages_and_timers_belong_to_the_snapshot() {
     let b = spawn(&plane, config(&plane, "b"), patient());
     plane.registered(2).await;
     // Only a runs: what it sends to b has to wait.
-    plane.desire("a", run(1, Epoch(0), None));
+    plane.run("a", 1, Epoch(0), None);
     eventually("the short timer", || seen.ready.load(Ordering::SeqCst) == 1).await;
     let committed = plane.snapshot(1, 16 << 10, &["a"]).await;
     let records = plane.channels_of(&committed.parts[&name("a")]).await;
@@ -164,7 +181,7 @@ async fn unsent_messages_and_timers_belong_to_the_snapshot() {
     plane.incarnation("a", 2).await;
     plane.restore(&committed, 2).await;
     b.phase(Phase::Waiting).await;
-    plane.desire("b", run(2, Epoch(1), None));
+    plane.run("b", 2, Epoch(1), None);
     eventually("all ten", || seen.delivered() == 10).await;
     // Taken again, the snapshot shows that the timer was armed again.
     let again = plane.snapshot(2, 16 << 10, &["a", "b"]).await;
@@ -203,7 +220,17 @@ impl Application for Renaming {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_other_names_channels_go_on_with_their_numbers_and_nothing_is_lost_or_counted_twice() {
+    restore_under_other_names(ChannelState::Marker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_other_names_what_senders_logged_is_sent_again_once() {
+    restore_under_other_names(ChannelState::SenderLogged).await;
+}
+
+async fn restore_under_other_names(channel_state: ChannelState) {
     let plane = Plane::new(LEASE).await;
+    plane.set_channel_state(channel_state, None);
     let seen = Arc::new(Seen::default());
     let old: Vec<_> = VIEW.iter().zip(1..).map(|(of, n)| start(&plane, of, n * 31, &seen)).collect();
     plane.registered(4).await;
@@ -287,7 +314,7 @@ async fn a_generation_that_began_unheard_is_run_in_however_many_restores_after_i
         prepared_by_all(&plane, &committed, generation).await;
     }
     for of in VIEW {
-        plane.desire(of, run(2, Epoch(1), Some(first)));
+        plane.run(of, 2, Epoch(1), Some(first));
     }
     for of in VIEW {
         let running = |member: &MemberName, event: &ReportEvent| match event {
@@ -306,7 +333,7 @@ async fn a_process_without_a_part_for_the_generation_that_has_begun_ends_so_that
     let process = start(&plane, "p1", 1, &seen);
     plane.registered(1).await;
     let restore = RestoreId(Uuid::now_v7());
-    plane.desire("p1", run(2, Epoch(1), Some(restore)));
+    plane.run("p1", 2, Epoch(1), Some(restore));
     let ended = tokio::time::timeout(PATIENCE, process.task).await.expect("it ends in time").expect("no panic");
     let error = ended.expect_err("it can't run");
     assert!(matches!(error, AgentError::NoPart { generation: Generation(2), restore: of } if of == restore), "{error}");

@@ -18,7 +18,7 @@ use stillframe_agent::{
 };
 use stillframe_api::{agent::ReportEvent, snapshot::AbortReason};
 use stillframe_archive::ChannelRecord;
-use stillframe_protocol::Generation;
+use stillframe_protocol::{ChannelState, Generation};
 
 use crate::{
     cluster::{config, eventually, money, small_limits},
@@ -238,8 +238,10 @@ impl Loop {
 }
 
 /// Snapshots under traffic, and kills with restores between them: nothing is lost, nothing counted twice.
-async fn holds(carrier: Carrier, weather: Weather) {
+async fn holds(carrier: Carrier, weather: Weather, channel_state: ChannelState) {
     let plane = Plane::new(LEASE).await;
+    plane.set_channel_state(channel_state, None);
+    let mut logged = (0, 0);
     let (net, seen) = (Net::new(weather), Arc::new(Seen::default()));
     let start = |of: &str| Process::start(&plane, &net, of, carrier, small_limits(), &seen);
     let mut processes: Vec<Process> = VIEW.iter().map(|of| start(of)).collect();
@@ -252,6 +254,8 @@ async fn holds(carrier: Carrier, weather: Weather) {
         let committed = plane.snapshot(generation, 16 << 10, &VIEW).await;
         assert_eq!(money(&plane, &committed).await, 3 * START);
         in_flight += committed.in_flight;
+        let (arrived, missing) = committed.logged();
+        logged = (logged.0 + arrived, logged.1 + missing);
         let delivered = seen.delivered.load(Ordering::SeqCst);
         eventually("traffic past the snapshot", || seen.delivered.load(Ordering::SeqCst) > delivered + 100).await;
         processes.remove(0).kill();
@@ -265,16 +269,23 @@ async fn holds(carrier: Carrier, weather: Weather) {
     assert_eq!(money(&plane, &plane.snapshot(4, 16 << 10, &VIEW).await).await, 3 * START);
     assert!(!seen.committed.lock().unwrap().is_empty());
     assert!(carrier != UDP_LIKE || in_flight > 0, "snapshots of a busy lossy network hold messages in flight");
+    let logs = channel_state == ChannelState::SenderLogged;
+    assert!(!logs || (logged.0 > 0 && logged.1 > 0), "of what was logged {} had arrived and {} not", logged.0, logged.1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_a_network_that_loses_repeats_and_reorders_nothing_is_lost_or_counted_twice() {
-    holds(UDP_LIKE, Weather { lost: 10, repeated: 5, late: 10 }).await;
+    holds(UDP_LIKE, Weather { lost: 10, repeated: 5, late: 10 }, ChannelState::Marker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_is_when_senders_log_what_is_under_way() {
+    holds(UDP_LIKE, Weather { lost: 10, repeated: 5, late: 10 }, ChannelState::SenderLogged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_a_reliable_carrier_nothing_is_lost_or_counted_twice() {
-    holds(TCP_LIKE, Weather::default()).await;
+    holds(TCP_LIKE, Weather::default(), ChannelState::Marker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

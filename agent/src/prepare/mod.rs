@@ -1,8 +1,14 @@
 //! Loading a member's part before a restore. All of it is verified before any of it can reach the application.
+//!
+//! | to find | look in |
+//! | --- | --- |
+//! | fetching the objects, and how long that is tried | here |
+//! | what is in the channels object, and what it means now | [`content`] |
+
+pub(crate) mod content;
 
 use std::{
     collections::BTreeMap,
-    io::{Seek, SeekFrom},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +17,10 @@ use std::{
 };
 
 use stillframe_api::agent::{PrepareProblem, PrepareRestore, ReportEvent};
-use stillframe_archive::{ArchiveError, ChannelRecord, ChannelsError, ChannelsReader, ObjectEntry, PlainObject, Role};
+use stillframe_archive::{ArchiveError, ObjectEntry, PlainObject, Role};
 use stillframe_protocol::{MemberName, Received, Sent, SeqRanges, SnapshotId};
+
+use content::{Numbers, Reading};
 
 use crate::{
     control::reporter::Reporter,
@@ -26,23 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is said how far a part is that takes long to load.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Members that have other names now than in the part.
-pub(crate) type Renamed = BTreeMap<MemberName, MemberName>;
-
-/// A member's name now.
-pub(crate) fn name_now(renamed: &Renamed, name: MemberName) -> MemberName {
-    renamed.get(&name).cloned().unwrap_or(name)
-}
-
 /// A part, loaded and verified, that nothing of was given to the application yet.
 #[derive(Debug)]
 pub(crate) struct LoadedPart {
     /// The snapshot it is of.
     pub(crate) snapshot: SnapshotId,
     pub(crate) state: PlainObject,
-    /// At its beginning, with the names in the part.
+    /// At its beginning; to be read by `reading`.
     pub(crate) channels: Option<PlainObject>,
-    pub(crate) renamed: Renamed,
+    pub(crate) reading: Reading,
     pub(crate) sent: Vec<Sent>,
     /// What was received, the recorded messages included.
     pub(crate) received: Vec<Received>,
@@ -112,29 +112,27 @@ async fn load(part: PrepareRestore, door: &ArchiveDoor, received: &AtomicU64) ->
     let deadline = Deadline::at(Instant::now() + PATIENCE);
     let no_state = || LoadError::unreadable("the part has no state object: expected one in its manifest");
     let state = get(door, entry(&part.objects, Role::State).ok_or_else(no_state)?, &deadline, received).await?;
+    let (reading, expected) = (Arc::new(Reading::of(&part)), Numbers::expected(&part));
     let mut channels = None;
     if let Some(object) = entry(&part.objects, Role::Channels) {
         let plain = get(door, object, &deadline, received).await?;
-        let (name, renamed) = (object.describe(), part.renamed.clone());
+        let (name, reader) = (object.describe(), Arc::clone(&reading));
         // The digest was right, so only another program's writing, or a mistake of ours, can be found here; but then it is found in time.
-        let checked = tokio::task::spawn_blocking(move || check(plain, &renamed)).await;
-        let checked = checked.map_err(|error| LoadError::member(error.to_string()))?;
-        let (plain, recorded) = checked.map_err(|error| LoadError::unreadable(format!("{name}: {error}")))?;
-        let expected: BTreeMap<_, _> = part.recorded.iter().map(|r| (r.from.clone(), r.ranges.clone())).collect();
-        let expected_some: BTreeMap<_, _> = expected.into_iter().filter(|(_, ranges)| !ranges.is_empty()).collect();
-        if recorded != expected_some {
-            return Err(LoadError::unreadable(format!(
-                "{name}: holds the messages {recorded:?}: expected {expected_some:?}, as recorded in the manifest"
-            )));
+        let counted = tokio::task::spawn_blocking(move || Numbers::count(plain, &reader)).await;
+        let counted = counted.map_err(|error| LoadError::member(error.to_string()))?;
+        let (plain, found) = counted.map_err(|error| LoadError::unreadable(format!("{name}: {error}")))?;
+        if let Some(difference) = found.differs_from(&expected) {
+            return Err(LoadError::unreadable(format!("{name}: {difference}")));
         }
         channels = Some(plain);
-    } else if part.recorded.iter().any(|recorded| !recorded.ranges.is_empty()) {
-        let detail = "the part has no channels object: expected one, because messages were recorded";
+    } else if !expected.is_empty() {
+        let detail = "the part has no channels object: expected one, because messages were recorded or logged";
         return Err(LoadError::unreadable(detail));
     }
+    let reading = Arc::unwrap_or_clone(reading);
     let bytes = part.objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add);
     let received = with_recorded(&part);
-    Ok(LoadedPart { snapshot: part.snapshot, state, channels, renamed: part.renamed, sent: part.sent, received, bytes })
+    Ok(LoadedPart { snapshot: part.snapshot, state, channels, reading, sent: part.sent, received, bytes })
 }
 
 async fn get(
@@ -158,21 +156,6 @@ async fn get(
             result => return result.map_err(LoadError::from),
         }
     }
-}
-
-/// Reads every record once; gives the object back at its beginning, with the numbers of the messages in it, by the names of now.
-fn check(mut channels: PlainObject, renamed: &Renamed) -> Result<(PlainObject, BTreeMap<MemberName, SeqRanges>), ChannelsError> {
-    let mut recorded: BTreeMap<MemberName, SeqRanges> = BTreeMap::new();
-    for record in ChannelsReader::new(&mut channels) {
-        match record? {
-            ChannelRecord::Recorded { from, seq, .. } => {
-                recorded.entry(name_now(renamed, from)).or_default().insert(seq);
-            }
-            ChannelRecord::Logged { .. } | ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. } => {}
-        }
-    }
-    channels.seek(SeekFrom::Start(0))?;
-    Ok((channels, recorded))
 }
 
 fn with_recorded(part: &PrepareRestore) -> Vec<Received> {
