@@ -13,7 +13,7 @@ use stillframe_api::snapshot::{SnapshotState, TakeSnapshot};
 use crate::{
     figures::Figures,
     member::Workload,
-    stage::{Cluster, Stage},
+    stage::{ChannelStateArg, Cluster, ClusterOptions, Stage},
 };
 
 /// Between two measurements, so that neither pays for what the one before left to do (telling the members how it ended, say).
@@ -31,6 +31,9 @@ pub(crate) struct FloorArgs {
     /// Who talks to whom.
     #[arg(long, default_value = "ring")]
     workload: Workload,
+    /// How the messages under way get into the snapshots.
+    #[arg(long, default_value = "marker")]
+    channel_state: ChannelStateArg,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -51,7 +54,8 @@ pub(crate) async fn run(args: FloorArgs) -> anyhow::Result<()> {
     let mut floor = Floor::new(&stage).await?;
     let mut rows = Vec::new();
     for members in args.members {
-        let cluster = stage.cluster(&format!("floor-{members}"), members, args.workload).await?;
+        let options = ClusterOptions { channel_state: args.channel_state, ..ClusterOptions::new(members, args.workload) };
+        let cluster = stage.cluster(&format!("floor-{members}"), options).await?;
         let (mut snapshots, mut floors) = (Vec::new(), Vec::new());
         // The first few pay for connections and caches.
         for n in 0..args.snapshots + 5 {

@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | trigger-to-committed beside the floor | [`floor`] |
 //! | throughput with and without snapshots | [`overhead`] |
+//! | trigger-to-committed behind a queue | [`backpressure`] |
 //! | 10, 100 and 1,000 members | [`scale`] |
 //! | what wrapping a message costs | [`wrap`] |
 //! | Postgres, coordinator, archive and member processes | [`stage`] |
 //! | what a member does | [`member`] |
-//! | percentiles | [`figures`] |
+//! | percentiles, and what members count | [`figures`], [`counter`] |
 
+mod backpressure;
+mod counter;
 mod figures;
 mod floor;
 mod member;
@@ -36,6 +39,9 @@ enum Command {
     Floor(floor::FloorArgs),
     /// Message throughput of a busy pair with snapshots every second, every 100 ms, and off.
     Overhead(overhead::OverheadArgs),
+    /// Trigger-to-committed with 100, 1,000 and 10,000 messages queued in front of a receiver that handles 100 a second, with markers and with channels
+    /// that their senders log.
+    Backpressure(backpressure::BackpressureArgs),
     /// Trigger-to-committed and the idle cost of a replica with 10, 100 and 1,000 registered members, light stand-ins for agents.
     Scale(scale::ScaleArgs),
     /// Nanoseconds for a wrap and an unwrap of a 100-byte message on one core, and over TCP beside bare framing.
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
         Command::Member(args) => member::run(args).map_err(anyhow::Error::from),
         Command::Wrap(args) => wrap::run(&args),
         Command::Floor(args) => runtime().and_then(|runtime| runtime.block_on(floor::run(args))),
+        Command::Backpressure(args) => runtime().and_then(|runtime| runtime.block_on(backpressure::run(args))),
         Command::Scale(args) => runtime().and_then(|runtime| runtime.block_on(scale::run(args))),
         Command::Coordinator(args) => runtime().and_then(|runtime| runtime.block_on(scale::serve(args))),
         Command::Overhead(args) => runtime().and_then(|runtime| runtime.block_on(overhead::run(args))),

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use stillframe_agent::{
-    AgentConfig, AgentError, Application, Capture, ClusterName, Context, Coordinators, MemberName, RestoreError, Room,
+    AgentConfig, AgentError, Application, Capture, ClusterName, Committed, Context, Coordinators, MemberName, RestoreError, Room,
     StateReader, TimerId,
 };
 
@@ -25,7 +25,19 @@ pub(crate) enum Workload {
     Mesh,
     /// Each sends messages of 100 bytes to every other one as fast as it can.
     Flood,
+    /// The first one sends messages of 100 bytes to the second, which handles [`HANDLED_A_SECOND`], and keeps the channel full from the first committed
+    /// snapshot on.
+    Backlog,
 }
+
+/// How many messages the second member of a [`Workload::Backlog`] handles in a second.
+pub(crate) const HANDLED_A_SECOND: u64 = 100;
+
+/// How long it is at each.
+const HANDLES_FOR: Duration = Duration::from_millis(1_000 / HANDLED_A_SECOND);
+
+/// What waits behind a full channel, so that there is something to send when the second member acknowledges.
+const BEHIND: u64 = 2_000;
 
 impl Workload {
     /// The name, as on the command line.
@@ -34,6 +46,7 @@ impl Workload {
             Self::Ring => "ring",
             Self::Mesh => "mesh",
             Self::Flood => "flood",
+            Self::Backlog => "backlog",
         }
     }
 }
@@ -49,6 +62,9 @@ pub(crate) struct MemberArgs {
     member: MemberName,
     #[arg(long)]
     workload: Workload,
+    /// How many messages a channel holds; 0 for the agent's own limit.
+    #[arg(long, default_value_t = 0)]
+    queue: u64,
 }
 
 const TICK: TimerId = TimerId(1);
@@ -56,6 +72,9 @@ const TICK_EVERY: Duration = Duration::from_millis(50);
 
 struct Worker {
     workload: Workload,
+    queue: u64,
+    sent: u64,
+    committed: bool,
     received: u64,
     shown: Arc<AtomicU64>,
     message: Bytes,
@@ -66,11 +85,22 @@ impl Worker {
         while let Ok(Room::Ready) = cx.send(to, self.message.clone()) {}
     }
 
+    /// Fills the channel at first, and then goes on as fast as messages are handled.
+    fn keep_full(&mut self, cx: &mut Context<'_>, to: &MemberName) {
+        let a_tick = HANDLED_A_SECOND * TICK_EVERY.as_millis() as u64 / 1_000;
+        let messages = if self.sent == 0 { self.queue + BEHIND } else { a_tick };
+        for _ in 0..messages {
+            self.sent += u64::from(cx.send(to, self.message.clone()).is_ok());
+        }
+        self.shown.store(self.sent, Ordering::Relaxed);
+    }
+
     fn receivers(&self, cx: &Context<'_>) -> Vec<MemberName> {
         let peers: Vec<MemberName> = cx.peers().cloned().collect();
         match self.workload {
             Workload::Ring => peers.iter().filter(|p| *p > cx.me()).min().or(peers.iter().min()).cloned().into_iter().collect(),
             Workload::Mesh | Workload::Flood => peers,
+            Workload::Backlog => peers.into_iter().filter(|peer| self.committed && peer > cx.me()).collect(),
         }
     }
 }
@@ -85,6 +115,7 @@ impl Application for Worker {
             match self.workload {
                 // Only a start: what keeps it going is on_ready.
                 Workload::Flood => self.pump(cx, &to),
+                Workload::Backlog => self.keep_full(cx, &to),
                 // A full channel at this rate means that the other end is away; the next tick tries again.
                 Workload::Ring | Workload::Mesh => drop(cx.send(&to, self.message.slice(..8))),
             }
@@ -93,6 +124,9 @@ impl Application for Worker {
     }
 
     fn on_message(&mut self, _cx: &mut Context<'_>, _from: &MemberName, _message: Bytes) {
+        if self.workload == Workload::Backlog {
+            work(HANDLES_FOR);
+        }
         self.received += 1;
         self.shown.store(self.received, Ordering::Relaxed);
     }
@@ -103,6 +137,10 @@ impl Application for Worker {
         }
     }
 
+    fn on_committed(&mut self, _committed: Committed) {
+        self.committed = true;
+    }
+
     fn capture(&mut self) -> Capture {
         Capture::encode(self.received)
     }
@@ -111,6 +149,12 @@ impl Application for Worker {
         self.received = state.decode()?;
         Ok(())
     }
+}
+
+/// Is busy for this long.
+#[expect(clippy::disallowed_methods, reason = "it stands for work that takes so long")]
+fn work(length: Duration) {
+    std::thread::sleep(length);
 }
 
 /// Runs one member until its standard input ends. A line in answers with a line out: how many messages it has received.
@@ -125,7 +169,13 @@ pub(crate) fn run(args: MemberArgs) -> Result<(), AgentError> {
         }
         std::process::exit(0);
     });
-    let worker = Worker { workload: args.workload, received: 0, shown, message: Bytes::from(vec![7; 100]) };
-    let config = AgentConfig::new(args.coordinator, args.cluster, args.member);
+    let MemberArgs { workload, queue, .. } = args;
+    let message = Bytes::from(vec![7; 100]);
+    let worker = Worker { workload, queue, sent: 0, committed: false, received: 0, shown, message };
+    let mut config = AgentConfig::new(args.coordinator, args.cluster, args.member);
+    if queue > 0 {
+        config.limits.window_messages = queue;
+        config.limits.window_bytes = config.limits.window_bytes.max(queue * 200);
+    }
     stillframe_agent::run_blocking(config, worker)
 }

@@ -1,12 +1,7 @@
 //! What snapshots cost a busy pair: messages a second with snapshots every second, every 100 ms, and off, in turn, over several rounds.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{ChildStdin, ChildStdout},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Args;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -14,8 +9,9 @@ use stillframe_api::{HumanDuration, schedule::PutSchedule, snapshot::SnapshotSta
 use stillframe_protocol::name::ScheduleName;
 
 use crate::{
+    counter::Counter,
     member::Workload,
-    stage::{Cluster, Stage},
+    stage::{ClusterOptions, Stage},
 };
 
 /// What to measure.
@@ -46,7 +42,7 @@ const SETTINGS: [(&str, Option<u64>); 3] = [("off", None), ("every 1s", Some(1_0
 /// Runs the workload and prints its report.
 pub(crate) async fn run(args: OverheadArgs) -> anyhow::Result<()> {
     let stage = Stage::set().await?;
-    let mut cluster = stage.cluster("overhead", 2, Workload::Flood).await?;
+    let mut cluster = stage.cluster("overhead", ClusterOptions::new(2, Workload::Flood)).await?;
     let mut counters = Counter::of(&mut cluster)?;
     let schedule = ScheduleName::new("overhead")?;
     let mut rates = [const { Vec::new() }; 3];
@@ -88,28 +84,6 @@ async fn rate(counters: &mut [Counter], length: Duration) -> anyhow::Result<f64>
 
 fn total(counters: &mut [Counter]) -> anyhow::Result<u64> {
     counters.iter_mut().map(Counter::read).sum()
-}
-
-/// Asks a member process how many messages it has received.
-struct Counter {
-    ask: ChildStdin,
-    answer: BufReader<ChildStdout>,
-}
-
-impl Counter {
-    fn of(cluster: &mut Cluster) -> anyhow::Result<Vec<Self>> {
-        let counter = |child: &mut std::process::Child| {
-            Some(Self { ask: child.stdin.take()?, answer: BufReader::new(child.stdout.take()?) })
-        };
-        cluster.children.iter_mut().map(|child| counter(child).context("a member without standard input or output")).collect()
-    }
-
-    fn read(&mut self) -> anyhow::Result<u64> {
-        self.ask.write_all(b"?")?;
-        let mut line = String::new();
-        self.answer.read_line(&mut line)?;
-        line.trim().parse().context("a member that doesn't answer with a number")
-    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

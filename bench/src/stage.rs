@@ -7,8 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use serde::Serialize;
 use stillframe_api::{
     Client, HumanDuration,
+    channel_state::ChannelState,
     cluster::{ClusterPhase, CreateCluster, OnLoss},
     snapshot::{ListSnapshots, Snapshot, SnapshotState},
 };
@@ -22,6 +25,57 @@ use crate::member::Workload;
 
 /// How long a cluster may take to run.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the messages under way at a cut get into a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ChannelStateArg {
+    /// The receiver records them until the marker has come.
+    Marker,
+    /// The sender logs them.
+    SenderLogged,
+}
+
+impl ChannelStateArg {
+    /// The name, as in the API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Marker => "marker",
+            Self::SenderLogged => "sender_logged",
+        }
+    }
+}
+
+impl From<ChannelStateArg> for ChannelState {
+    fn from(state: ChannelStateArg) -> Self {
+        match state {
+            ChannelStateArg::Marker => Self::Marker,
+            ChannelStateArg::SenderLogged => Self::SenderLogged,
+        }
+    }
+}
+
+/// A cluster that a workload wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClusterOptions {
+    /// How many member processes.
+    pub(crate) members: u32,
+    /// What they do.
+    pub(crate) workload: Workload,
+    /// How the messages under way get into its snapshots.
+    pub(crate) channel_state: ChannelStateArg,
+    /// How long a snapshot may take.
+    pub(crate) timeout: Duration,
+    /// How many messages a channel holds at most; the agent's own limit if 0.
+    pub(crate) queue: u64,
+}
+
+impl ClusterOptions {
+    /// With markers and the agent's own limits.
+    pub(crate) fn new(members: u32, workload: Workload) -> Self {
+        Self { members, workload, channel_state: ChannelStateArg::Marker, timeout: Duration::from_secs(30), queue: 0 }
+    }
+}
 
 /// Everything around the members.
 pub(crate) struct Stage {
@@ -56,10 +110,12 @@ impl Stage {
     }
 
     /// Creates a cluster of so many member processes and waits until it runs and its first snapshot has ended.
-    pub(crate) async fn cluster(&self, name: &str, members: u32, workload: Workload) -> anyhow::Result<Cluster> {
+    pub(crate) async fn cluster(&self, name: &str, options: ClusterOptions) -> anyhow::Result<Cluster> {
+        let ClusterOptions { members, workload, channel_state, timeout, queue } = options;
         let name = ClusterName::new(name)?;
         let create = CreateCluster {
-            snapshot_timeout: HumanDuration::from_millis(30_000),
+            snapshot_timeout: HumanDuration::new(timeout)?,
+            channel_state: channel_state.into(),
             on_loss: OnLoss::Halt,
             ..CreateCluster::new(name.clone(), members)
         };
@@ -69,7 +125,7 @@ impl Stage {
             let member = MemberName::new(format!("m{n}"))?;
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["member", "--coordinator", self.client.url().as_str(), "--cluster", cluster.name.as_str()]);
-            command.args(["--member", member.as_str(), "--workload", workload.as_str()]);
+            command.args(["--member", member.as_str(), "--workload", workload.as_str(), "--queue", &queue.to_string()]);
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             cluster.children.push(command.spawn().context("can't start a member")?);
         }
