@@ -23,6 +23,7 @@ use std::{
 
 use stillframe_api::{
     Client, HumanDuration,
+    channel_state::ChannelSettings,
     cluster::{Cluster, ClusterPhase, CreateCluster},
 };
 use stillframe_protocol::{ClusterName, MemberName};
@@ -76,10 +77,28 @@ impl World {
     ///
     /// When anything doesn't start.
     pub async fn start(options: WorldOptions) -> Self {
+        let world = Self::start_running(options).await;
+        eventually("the first snapshot is committed", async || {
+            world.cluster().await.latest_committed.ok_or_else(|| "none is".to_owned())
+        })
+        .await;
+        world
+    }
+
+    /// Starts everything and waits until the cluster runs. Its first snapshot may not have ended, or may have been aborted.
+    ///
+    /// # Panics
+    ///
+    /// When anything doesn't start.
+    pub async fn start_running(options: WorldOptions) -> Self {
         let mut world = Self::without_members(&options).await;
+        let ChannelSettings { channel_state, alignment, aligned_timeout } = options.channels;
         let cluster = CreateCluster {
             snapshot_timeout: HumanDuration::from_millis(60_000),
             on_loss: options.on_loss,
+            channel_state,
+            alignment,
+            aligned_timeout,
             ..CreateCluster::new(world.cluster.clone(), u32::try_from(options.members.len()).expect("a few members"))
         };
         world.client().create_cluster(&cluster).await.expect("the cluster is created");
@@ -87,10 +106,6 @@ impl World {
             world.start_member(name, if options.spread { number } else { 0 });
         }
         world.running(1).await;
-        eventually("the first snapshot is committed", async || {
-            world.cluster().await.latest_committed.ok_or_else(|| "none is".to_owned())
-        })
-        .await;
         world
     }
 

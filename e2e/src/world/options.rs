@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use stillframe_api::cluster::OnLoss;
+use stillframe_api::{
+    channel_state::{Alignment, ChannelSettings, ChannelState},
+    cluster::OnLoss,
+};
 
 /// What a test wants of its world.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct WorldOptions {
     pub lease: String,
     /// What happens when a member is lost.
     pub on_loss: OnLoss,
+    /// How the messages under way at a cut get into a snapshot.
+    pub channels: ChannelSettings,
     /// Whether the store is the test's own, with a gate, even when `STILLFRAME_TEST_S3_*` names another.
     pub own_store: bool,
     /// How many coordinators there are. The members know all of them.
@@ -40,6 +45,7 @@ impl WorldOptions {
             transfers_per_second: 400,
             lease: "30s".to_owned(),
             on_loss: OnLoss::RestoreLatest,
+            channels: ChannelSettings::default(),
             own_store: false,
             replicas: 1,
             spread: true,
@@ -52,6 +58,20 @@ impl WorldOptions {
     pub fn with_large_states(mut self) -> Self {
         self.ballast_bytes = 64 * 1024;
         self.own_store = true;
+        self
+    }
+
+    /// Senders log what is under way at a cut.
+    #[must_use]
+    pub fn with_sender_logged_channels(mut self) -> Self {
+        self.channels.channel_state = ChannelState::SenderLogged;
+        self
+    }
+
+    /// Members hold channels back until all are aligned.
+    #[must_use]
+    pub fn with_aligned_channels(mut self) -> Self {
+        self.channels.alignment = Alignment::Aligned;
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_objects;
+mod channel_states;
 mod coordinator_loss;
 mod deletion;
 mod happy;
