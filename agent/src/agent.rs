@@ -152,6 +152,8 @@ impl Agent {
             member: config.member.clone(),
             incarnation: registered.incarnation,
             generation: gate_generation,
+            max_message_bytes: config.limits.max_message_bytes,
+            patience: acceptor::Patience::default(),
         };
         let parts = Parts {
             app,

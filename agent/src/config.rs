@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use stillframe_api::Coordinators;
@@ -20,8 +21,11 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Payload bytes to one member that wait to be sent; beyond it, `send` refuses.
     pub outbox_bytes: u64,
-    /// The largest message, in bytes.
+    /// The largest message, in bytes. A member that takes only smaller ones than this one tells it so when they connect: `send` then refuses what that one wouldn't take.
     pub max_message_bytes: usize,
+    /// How long a connection may bring nothing before the member at its other end counts as gone, and is dialled anew. Each end says something at least every quarter
+    /// of it. A callback that takes longer than a quarter of it may cost the member its connections; they are made anew afterwards, and nothing is lost.
+    pub silence: Duration,
     /// Bytes of recorded messages kept in memory, all open snapshots together; what is beyond goes to a temporary file.
     pub spool_memory_bytes: u64,
     /// Bytes of recorded messages kept in temporary files, all open snapshots together; beyond it, a snapshot is aborted.
@@ -37,6 +41,7 @@ impl Default for Limits {
             outbox_messages: 65_536,
             outbox_bytes: 16 * MIB,
             max_message_bytes: 8 << 20,
+            silence: Duration::from_secs(40),
             spool_memory_bytes: 64 * MIB,
             spool_file_bytes: 4096 * MIB,
         }

@@ -38,8 +38,8 @@ pub enum SendError {
         /// The message, handed back.
         message: Bytes,
     },
-    /// The message is larger than any may be.
-    #[error("a message of {found} bytes is too large: at most {limit} bytes (Limits::max_message_bytes)")]
+    /// The message is larger than this member sends, or the other one takes.
+    #[error("a message of {found} bytes is too large: at most {limit} bytes (Limits::max_message_bytes, of both members)")]
     TooLarge {
         /// The limit.
         limit: usize,

@@ -17,6 +17,10 @@ pub(super) struct Outgoing {
     pub(super) full: bool,
     pub(super) link: OutgoingLink,
     pub(super) backoff: Backoff,
+    /// Which process was dialled last, and where.
+    pub(super) dialed: Option<(Incarnation, String)>,
+    /// The largest message that the peer takes, as far as it has said so.
+    pub(super) max_message_bytes: usize,
     /// Since when it can't be connected.
     pub(super) failing_since: Option<Instant>,
 }
@@ -27,7 +31,7 @@ pub(super) enum OutgoingLink {
     /// Nothing was to be sent yet.
     Unused,
     /// It is being dialled.
-    Dialing { attempt: u64, incarnation: Incarnation, _call: AbortOnDrop },
+    Dialing { attempt: u64, _call: AbortOnDrop },
     /// It is there; the participant knows whether the channel is open.
     Up(Connection),
     /// It broke, or couldn't be made: dialled again then.
@@ -42,6 +46,8 @@ impl Outgoing {
             link: OutgoingLink::Unused,
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_secs(1)),
             failing_since: None,
+            dialed: None,
+            max_message_bytes: usize::MAX,
         }
     }
 

@@ -139,6 +139,9 @@ impl Live {
             return Ok(if self.own_full { Room::Full } else { Room::Ready });
         }
         let channel = self.outgoing.entry(id).or_insert_with(Outgoing::new);
+        if message.len() > channel.max_message_bytes {
+            return Err(SendError::TooLarge { limit: channel.max_message_bytes, found: message.len() });
+        }
         let window = self.participant.unacknowledged(id);
         if channel.outbox.is_empty() && window_takes(limits, window, message.len()) && self.participant.is_open(id) {
             // It is open, so this can't fail.
@@ -264,6 +267,8 @@ impl Live {
         let Some(channel) = self.outgoing.get_mut(&peer) else { return };
         while self.participant.is_open(peer)
             && let Some(front) = channel.outbox.front()
+            // One that was taken before the peer had said what it takes waits until it takes it: to send it would only cost the connection.
+            && front.len() <= channel.max_message_bytes
             && window_takes(&self.limits, self.participant.unacknowledged(peer), front.len())
         {
             let Some(message) = channel.outbox.pop() else { break };

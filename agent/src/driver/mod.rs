@@ -158,7 +158,7 @@ impl Driver {
             me,
             incarnation: reporter.incarnation,
             inputs: inputs_sender,
-            splitter: crate::link::codec::Splitter::new(limits.max_message_bytes),
+            terms: crate::link::Terms::new(&limits),
             numbers: Arc::default(),
         };
         // The first state is serialised where it may take its time; what follows goes by its size.

@@ -14,9 +14,7 @@ use crate::{
     application::Application,
     directory::Directory,
     link::{
-        Accepted, Connection, ConnectionId, DialError, Input,
-        codec::Splitter,
-        dialer,
+        Accepted, Connection, ConnectionId, DialError, Dialed, Ended, Input, Terms, dialer,
         preamble::{Preamble, Verdict},
     },
     transport::{Link, Transport},
@@ -39,7 +37,7 @@ pub(super) struct Wiring {
     pub(super) me: MemberId,
     pub(super) incarnation: Incarnation,
     pub(super) inputs: mpsc::Sender<Input>,
-    pub(super) splitter: Splitter,
+    pub(super) terms: Terms,
     /// Numbers for connections and calls, unique in this process.
     pub(super) numbers: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -68,11 +66,12 @@ impl Wiring {
             let result = call.await;
             let _ = inputs.send(Input::Dialed { peer, attempt, result }).await;
         });
-        channel.link = OutgoingLink::Dialing { attempt, incarnation, _call: AbortOnDrop(task.abort_handle()) };
+        channel.link = OutgoingLink::Dialing { attempt, _call: AbortOnDrop(task.abort_handle()) };
+        channel.dialed = Some((incarnation, entry.address.clone()));
     }
 
     fn start(&self, link: Link) -> Connection {
-        Connection::start(ConnectionId(self.number()), link, self.splitter, self.inputs.clone())
+        Connection::start(ConnectionId(self.number()), link, self.terms, self.inputs.clone())
     }
 }
 
@@ -101,15 +100,28 @@ impl Live {
     }
 
     /// A call is over.
-    pub(super) fn dialed(&mut self, peer: MemberId, attempt: u64, result: Result<Link, DialError>, app: &mut dyn Application) {
+    pub(super) fn dialed(&mut self, peer: MemberId, attempt: u64, result: Result<Dialed, DialError>, app: &mut dyn Application) {
         let Some(channel) = self.outgoing.get_mut(&peer) else { return };
-        let OutgoingLink::Dialing { attempt: awaited, incarnation, .. } = &channel.link else { return };
+        let (OutgoingLink::Dialing { attempt: awaited, .. }, Some((incarnation, _))) = (&channel.link, &channel.dialed) else {
+            return;
+        };
         if *awaited != attempt {
             return;
         }
         let incarnation = *incarnation;
         match result {
-            Ok(link) => {
+            Ok(Dialed { link, max_message_bytes }) => {
+                channel.max_message_bytes = max_message_bytes;
+                let ours = self.limits.max_message_bytes;
+                if max_message_bytes < ours {
+                    let to = self.directory.name(peer);
+                    tracing::warn!(
+                        ?to,
+                        theirs = max_message_bytes,
+                        ours,
+                        "a member takes only smaller messages than this one sends: give all members the same Limits::max_message_bytes"
+                    );
+                }
                 let connection = self.wiring.start(link);
                 self.connections.insert(connection.id(), (Direction::Outgoing, peer));
                 channel.link = OutgoingLink::Up(connection);
@@ -126,17 +138,23 @@ impl Live {
     }
 
     /// A connection is gone.
-    pub(super) fn broken(&mut self, connection: ConnectionId, reason: &str) {
+    pub(super) fn broken(&mut self, connection: ConnectionId, reason: &Ended) {
         // What isn't known was replaced, or is of an older generation.
         let Some((direction, peer)) = self.forget(connection) else { return };
         match direction {
             Direction::Incoming => {
                 self.incoming.remove(&peer);
-                tracing::debug!(from = ?self.directory.name(peer), reason, "an incoming connection is gone");
+                let from = self.directory.name(peer);
+                match reason {
+                    Ended::Wrong(_) => tracing::warn!(?from, %reason, "a connection of another member was closed"),
+                    Ended::Closed | Ended::Silent(_) | Ended::Stuck(_) | Ended::Io(_) | Ended::Over => {
+                        tracing::debug!(?from, %reason, "an incoming connection is gone");
+                    }
+                }
             }
             Direction::Outgoing => {
                 self.participant.disconnected(peer);
-                self.retry_later(peer, reason);
+                self.retry_later(peer, &reason.to_string());
             }
         }
     }
@@ -209,11 +227,21 @@ impl Live {
         }
     }
 
-    /// Dials peers that something waits for and that became known only now.
+    /// Dials peers that something waits for and that became known only now, and those that are another process, or elsewhere, since they were dialled.
     pub(super) fn dial_known(&mut self) {
         let generation = self.generation();
         for (peer, channel) in &mut self.outgoing {
-            if channel.is_unused() {
+            let Some(entry) = self.directory.peer(*peer) else { continue };
+            let moved = channel.dialed.as_ref().is_some_and(|(of, at)| *of != entry.incarnation || *at != entry.address);
+            if moved {
+                tracing::debug!(to = %entry.member, incarnation = %entry.incarnation, address = entry.address, "a member is elsewhere now");
+                if let Some(connection) = channel.connection() {
+                    self.connections.remove(&connection.id());
+                    self.participant.disconnected(*peer);
+                }
+                channel.backoff.reset();
+            }
+            if moved || channel.is_unused() {
                 self.wiring.dial(*peer, channel, &self.directory, generation);
             }
         }

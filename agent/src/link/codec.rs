@@ -1,9 +1,12 @@
-//! Delimiting frames: a length of four bytes (big endian), then the frame.
+//! Delimiting frames: a length of four bytes (big endian), then the frame. A length of 0 is a beat: it only says that its sender is there.
 
 use bytes::{Buf, Bytes, BytesMut};
 use stillframe_protocol::{Frame, FrameError};
 
 const LENGTH_BYTES: usize = 4;
+
+/// Says that this end is there, and nothing else.
+pub(crate) const BEAT: [u8; LENGTH_BYTES] = [0; LENGTH_BYTES];
 
 /// What a frame may be longer than its payload: the fixed part, 1024 markers or 4096 ranges of two numbers.
 const MAX_OVERHEAD_BYTES: usize = 128 << 10;
@@ -65,7 +68,9 @@ impl Splitter {
             while let Some(length) = self.next_len(&bytes)? {
                 let mut frame = bytes.split_to(length);
                 frame.advance(LENGTH_BYTES);
-                frames.push(Frame::decode(frame)?);
+                if !frame.is_empty() {
+                    frames.push(Frame::decode(frame)?);
+                }
             }
         }
         Ok(needed)
@@ -94,10 +99,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_come_out_as_they_went_in_however_the_stream_is_cut(lengths in proptest::collection::vec(0usize..2000, 1..20), cut in 1usize..700) {
+        fn frames_come_out_as_they_went_in_and_beats_not_at_all_however_the_stream_is_cut(lengths in proptest::collection::vec(0usize..2000, 1..20), cut in 1usize..700) {
             let sent: Vec<Frame> = lengths.iter().enumerate().map(|(n, length)| data(n as u64 + 1, *length)).collect();
             let mut stream = BytesMut::new();
-            sent.iter().for_each(|frame| put(frame, &mut stream));
+            for frame in &sent {
+                put(frame, &mut stream);
+                stream.extend_from_slice(&BEAT);
+            }
             let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
             for piece in stream.chunks(cut) {
                 buffer.extend_from_slice(piece);

@@ -19,9 +19,17 @@ pub(crate) enum DialError {
     Refused(Verdict),
 }
 
+/// A connection on which this member is welcome.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) link: Link,
+    /// The largest message that the other end takes.
+    pub(crate) max_message_bytes: usize,
+}
+
 /// Connects and says who calls.
-pub(crate) async fn dial(transport: Arc<dyn Transport>, address: String, preamble: Preamble) -> Result<Link, DialError> {
-    let mut link = transport.dial(&address).await?;
+pub(crate) async fn dial(transport: Arc<dyn Transport>, address: String, preamble: Preamble) -> Result<Dialed, DialError> {
+    let mut link = transport.dial(&address, &preamble.to).await?;
     let exchange = async {
         preamble::call(&preamble, &mut link.writer).await?;
         preamble::read_answer(&mut link.reader).await
@@ -35,7 +43,9 @@ pub(crate) async fn dial(transport: Arc<dyn Transport>, address: String, preambl
         }
     };
     match verdict {
-        Verdict::Welcome => Ok(link),
+        Verdict::Welcome { max_message_bytes } => {
+            Ok(Dialed { link, max_message_bytes: usize::try_from(max_message_bytes).unwrap_or(usize::MAX) })
+        }
         refused => Err(DialError::Refused(refused)),
     }
 }

@@ -5,10 +5,11 @@
 //! | the first bytes of a connection, and the answer to them | [`preamble`] |
 //! | delimiting frames | [`codec`] |
 //! | the tasks that read and write a connection | [`connection`] |
-//! | taking connections, refusing strangers | [`acceptor`] |
+//! | taking connections, refusing strangers, and not too many of them | [`acceptor`], [`callers`] |
 //! | connecting to another member | [`dialer`] |
 
 pub(crate) mod acceptor;
+mod callers;
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod dialer;
@@ -17,10 +18,8 @@ pub(crate) mod preamble;
 use stillframe_protocol::{Frame, MemberId};
 
 pub(crate) use acceptor::{Accepted, Gate};
-pub(crate) use connection::{Connection, ConnectionId};
-pub(crate) use dialer::DialError;
-
-use crate::transport::Link;
+pub(crate) use connection::{Connection, ConnectionId, Ended, Terms};
+pub(crate) use dialer::{DialError, Dialed};
 
 /// What connections tell the driver, in the order of each connection.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(crate) enum Input {
         /// This connection.
         connection: ConnectionId,
         /// Why.
-        reason: String,
+        reason: Ended,
     },
     /// A member connected and was let in.
     Accepted(Box<Accepted>),
@@ -48,6 +47,6 @@ pub(crate) enum Input {
         /// Which call.
         attempt: u64,
         /// The connection, or why there is none.
-        result: Result<Link, DialError>,
+        result: Result<Dialed, DialError>,
     },
 }

@@ -1,9 +1,9 @@
 //! The first bytes of a connection say who calls whom; the answer says whether that is welcome.
 //!
 //! Call: `SFRM`, a version byte, a length of two bytes (big endian), then [`Preamble`] as postcard. Answer: `SFRM`, the answerer's version
-//! byte, a verdict byte and eight bytes (big endian) for its number. After [`Verdict::Welcome`], frames follow both ways.
+//! byte, a verdict byte and eight bytes (big endian) for its number. After [`Verdict::Welcome`], frames follow both ways (see [`codec`](super::codec)).
 
-use std::{io, time::Duration};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use stillframe_protocol::{ClusterName, Generation, Incarnation, MemberId, MemberName};
@@ -12,13 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const MAGIC: [u8; 4] = *b"SFRM";
 
 /// The version of the preamble and of what follows it.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// The longest preamble: three names of 64 bytes and five numbers take under 300.
 const MAX_PREAMBLE_BYTES: usize = 1024;
-
-/// How long a caller may take to say who it is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who calls whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +32,8 @@ pub(crate) struct Preamble {
 /// The answer to a preamble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Verdict {
-    #[error("welcome")]
-    Welcome,
+    #[error("welcome, with messages of up to {max_message_bytes} bytes")]
+    Welcome { max_message_bytes: u64 },
     #[error("it speaks version {version} of the data plane, this process version {VERSION}; run the same release everywhere")]
     OtherVersion { version: u8 },
     #[error("it is of another cluster")]
@@ -49,30 +46,34 @@ pub(crate) enum Verdict {
     OldGeneration { generation: Generation },
     #[error("it isn't in that generation yet, but in {generation}")]
     NotYet { generation: Generation },
+    #[error("it doesn't take this process for the member that it says it is: its credentials are of another")]
+    OtherCredentials,
 }
 
 impl Verdict {
     fn to_parts(self) -> (u8, u64) {
         match self {
-            Self::Welcome => (0, 0),
+            Self::Welcome { max_message_bytes } => (0, max_message_bytes),
             Self::OtherVersion { version } => (1, version.into()),
             Self::OtherCluster => (2, 0),
             Self::OtherMember => (3, 0),
             Self::OtherIncarnation { incarnation } => (4, incarnation.0),
             Self::OldGeneration { generation } => (5, generation.0),
             Self::NotYet { generation } => (6, generation.0),
+            Self::OtherCredentials => (7, 0),
         }
     }
 
     fn from_parts(code: u8, number: u64) -> Option<Self> {
         Some(match code {
-            0 => Self::Welcome,
+            0 => Self::Welcome { max_message_bytes: number },
             1 => Self::OtherVersion { version: u8::try_from(number).unwrap_or(u8::MAX) },
             2 => Self::OtherCluster,
             3 => Self::OtherMember,
             4 => Self::OtherIncarnation { incarnation: Incarnation(number) },
             5 => Self::OldGeneration { generation: Generation(number) },
             6 => Self::NotYet { generation: Generation(number) },
+            7 => Self::OtherCredentials,
             _ => return None,
         })
     }
@@ -172,13 +173,14 @@ mod tests {
         call(&preamble(), &mut bytes).await.unwrap();
         assert_eq!(read_call(&mut &bytes[..]).await.unwrap(), preamble());
         for verdict in [
-            Verdict::Welcome,
+            Verdict::Welcome { max_message_bytes: 8 << 20 },
             Verdict::OtherCluster,
             Verdict::OtherMember,
             Verdict::OtherIncarnation { incarnation: Incarnation(9) },
             Verdict::OldGeneration { generation: Generation(4) },
             Verdict::NotYet { generation: Generation(2) },
-            Verdict::OtherVersion { version: 2 },
+            Verdict::OtherCredentials,
+            Verdict::OtherVersion { version: 1 },
         ] {
             let mut bytes = Vec::new();
             answer(verdict, &mut bytes).await.unwrap();

@@ -7,9 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use stillframe_protocol::MemberName;
 use tokio::sync::mpsc;
 
-use super::{Link, Listener, Transport};
+use super::{Arriving, Link, Listener, Transport};
 
 /// Bytes that one direction of a connection holds.
 const PIPE_BYTES: usize = 256 << 10;
@@ -54,7 +55,7 @@ impl Transport for Memory {
         Ok(Box::new(MemoryEnd { address: self.address.clone(), incoming }))
     }
 
-    async fn dial(&self, address: &str) -> io::Result<Link> {
+    async fn dial(&self, address: &str, _: &MemberName) -> io::Result<Link> {
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody listens on {address}"));
         let listener = self.listeners().get(address).cloned().ok_or_else(refused)?;
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
@@ -74,12 +75,14 @@ impl Listener for MemoryEnd {
         Ok(self.address.clone())
     }
 
-    async fn accept(&mut self) -> io::Result<Link> {
-        self.incoming.recv().await.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the network is gone"))
+    async fn accept(&mut self) -> io::Result<Arriving> {
+        let link = self.incoming.recv().await;
+        let link = link.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the network is gone"))?;
+        Ok(Box::pin(std::future::ready(Ok(link))))
     }
 }
 
 fn link(stream: tokio::io::DuplexStream) -> Link {
     let (reader, writer) = tokio::io::split(stream);
-    Link { reader: Box::new(reader), writer: Box::new(writer) }
+    Link::new(reader, writer)
 }

@@ -3,10 +3,11 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
+use stillframe_protocol::MemberName;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Link, Listener, Transport};
+use super::{Arriving, Link, Listener, Transport};
 
 /// How long a dialled peer may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ impl Transport for Tcp {
         Ok(Box::new(TcpEnd(TcpListener::from_std(socket.into())?)))
     }
 
-    async fn dial(&self, address: &str) -> io::Result<Link> {
+    async fn dial(&self, address: &str, _: &MemberName) -> io::Result<Link> {
         match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(stream) => link(stream?),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} didn't answer for {CONNECT_TIMEOUT:?}"))),
@@ -56,18 +57,15 @@ impl Listener for TcpEnd {
         self.0.local_addr().map(|address| address.to_string())
     }
 
-    async fn accept(&mut self) -> io::Result<Link> {
+    async fn accept(&mut self) -> io::Result<Arriving> {
         let (stream, _) = self.0.accept().await?;
-        link(stream)
+        Ok(Box::pin(std::future::ready(link(stream))))
     }
 }
 
 fn link(stream: TcpStream) -> io::Result<Link> {
     // The agent writes in batches; waiting for more bytes would only delay markers.
     stream.set_nodelay(true)?;
-    // A peer whose machine is gone without a word is noticed even on a channel on which nothing is under way.
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5)).with_retries(3);
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     let (reader, writer) = stream.into_split();
-    Ok(Link { reader: Box::new(reader), writer: Box::new(writer) })
+    Ok(Link::new(reader, writer))
 }

@@ -1,4 +1,4 @@
-//! The data plane under fire.
+//! Connections that are cut, and members that flood each other.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,16 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use stillframe_agent::{AgentError, Application, Capture, Context, MemberName, RestoreError, Room, StateReader};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::{
     cluster::{config, eventually, money, small_limits, spawn},
     ledger::{Bank, START, Seen},
     plane::{Plane, name},
-    proxy::CuttingProxy,
+    proxy::{Cut, Proxy},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -28,11 +24,8 @@ async fn cut_connections_lose_nothing_repeat_nothing_and_keep_the_order() {
     let view = ["p1", "p2", "p3"];
     let (mut proxies, mut processes) = (Vec::new(), Vec::new());
     for (of, n) in view.iter().zip(1u64..) {
-        let proxy = CuttingProxy::new(n * 12345).await;
-        // The proxy has to know where the member listens, and the member where the proxy does: so the port is chosen first.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        proxy.target.send_replace(Some(port.to_string()));
-        let config = config(&plane, of).listen(port).advertise(proxy.address.to_string());
+        let proxy = Proxy::cutting(n * 12345).await;
+        let config = config(&plane, of).listen(proxy.choose_port()).advertise(proxy.address.to_string());
         processes.push(spawn(&plane, config, Bank::new(n * 31, &seen)));
         proxies.push(proxy);
     }
@@ -50,35 +43,35 @@ async fn cut_connections_lose_nothing_repeat_nothing_and_keep_the_order() {
     assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
 }
 
+/// How many bytes in, from either end, connections are cut one after the other: through the handshake, the opening of the channel, and messages with their acknowledgements.
+const EVERY_BYTE: u64 = 160;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_on_the_port_is_refused_without_harm() {
+async fn a_connection_may_be_cut_at_any_byte_of_either_direction() {
     let plane = Plane::new(LEASE).await;
     let seen = Arc::new(Seen::default());
     let view = ["p1", "p2"];
-    let _processes: Vec<_> = view.iter().zip(1..).map(|(of, n)| spawn(&plane, config(&plane, of), Bank::new(n, &seen))).collect();
+    let (mut proxies, mut processes) = (Vec::new(), Vec::new());
+    for (of, n) in view.iter().zip(1u64..) {
+        // Every other connection lives for some messages, so that there is progress in between and nobody's patience grows.
+        let proxy = Proxy::new(|number| match (number % 3, number / 3) {
+            (0, byte) => Cut { forth: byte % EVERY_BYTE, back: u64::MAX },
+            (1, byte) => Cut { forth: u64::MAX, back: byte % EVERY_BYTE },
+            _ => Cut { forth: 600, back: 600 },
+        })
+        .await;
+        let config = config(&plane, of).listen(proxy.choose_port()).advertise(proxy.address.to_string());
+        processes.push(spawn(&plane, config, Bank::new(n * 31, &seen)));
+        proxies.push(proxy);
+    }
     plane.registered(2).await;
     plane.run_all(1);
-    let address = plane.member("p1").address;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SFRM\x01\xff\xff", b"SFRM\x01\x00\x04abcd", &[0; 4096]] {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        let _ = stream.write_all(garbage).await;
-        let mut answer = Vec::new();
-        // Closed without a word, or reset: either way it is over.
-        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
-            .await
-            .expect("the connection is closed");
-        assert!(answer.is_empty(), "{answer:?}");
+    let all = |proxies: &[Proxy]| proxies.iter().all(|proxy| proxy.cuts.load(Ordering::SeqCst) >= 3 * EVERY_BYTE);
+    while !all(&proxies) {
+        let committed = plane.snapshot(1, 16 << 10, &view).await;
+        assert_eq!(money(&plane, &committed).await, 2 * START);
     }
-    // Another version is told so.
-    let mut stream = TcpStream::connect(&address).await.unwrap();
-    stream.write_all(b"SFRM\x09\x00\x00").await.unwrap();
-    let mut answer = [0; 14];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer[..6], b"SFRM\x01\x01");
-    let delivered = seen.delivered();
-    eventually("traffic goes on", || seen.delivered() > delivered + 200).await;
-    let committed = plane.snapshot(1, 16 << 10, &view).await;
-    assert_eq!(money(&plane, &committed).await, 2 * START);
+    assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
 }
 
 /// Sends as much as it can, and counts.

@@ -212,6 +212,14 @@ impl Plane {
         self.change(|state| state.in_force = Generation(generation));
     }
 
+    /// The member is at another address from now on.
+    pub(crate) fn move_to(&self, of: &str, address: String) {
+        self.change(|state| {
+            state.members.get_mut(&name(of)).unwrap().address = address;
+            state.peers_revision = state.revision;
+        });
+    }
+
     /// Lets everyone run.
     pub(crate) fn run_all(&self, generation: u64) {
         self.change(|state| {
