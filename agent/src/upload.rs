@@ -169,8 +169,7 @@ impl Failure {
     fn event(self, snapshot: SnapshotId) -> ReportEvent {
         let (reason, detail) = match self {
             Self::Capture(why) => (AbortReason::MemberFailed, format!("the state can't be captured: {why}")),
-            Self::Spool(error @ SpoolError::Full { .. }) => (AbortReason::SpoolOverflow, error.to_string()),
-            Self::Spool(error @ SpoolError::Io { .. }) => (AbortReason::MemberFailed, error.to_string()),
+            Self::Spool(error) => (error.reason(), error.to_string()),
             Self::Store(
                 error @ (ArchiveError::Spill { .. } | ArchiveError::OtherArchive { .. } | ArchiveError::Conflict { .. }),
             ) => (AbortReason::MemberFailed, error.to_string()),

@@ -148,6 +148,11 @@ impl<W: Write> ChannelsWriter<W> {
         &self.to
     }
 
+    /// What is being written to. Whatever is written to it directly becomes part of the object.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.to
+    }
+
     /// Ends the object and gives the writer below back.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::{
     capture::Capture,
     control::reporter::Reporter,
     deadline::Deadline,
-    spool::{Spool, SpoolBudget, SpoolError},
+    spool::{Spool, SpoolBudget},
     upload::{self, ArchiveDoor, Captured, PartJob},
 };
 
@@ -158,11 +158,7 @@ impl Recordings {
         match spool.push(record) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let reason = match &error {
-                    SpoolError::Full { .. } => AbortReason::SpoolOverflow,
-                    SpoolError::Io { .. } => AbortReason::MemberFailed,
-                };
-                self.fail(epoch, reason, format!("{} -> {}: {error}", channel.from, channel.to), Some(channel.clone()));
+                self.fail(epoch, error.reason(), format!("{} -> {}: {error}", channel.from, channel.to), Some(channel.clone()));
                 Err(())
             }
         }

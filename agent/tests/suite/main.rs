@@ -7,6 +7,7 @@ mod cluster;
 mod connections;
 mod control;
 mod docs;
+mod flood;
 mod ledger;
 mod logged;
 mod peers;

@@ -53,6 +53,8 @@ struct State {
     /// Polls that it didn't answer.
     refused: u64,
     away: bool,
+    /// Who hears of no snapshot after this epoch.
+    deaf: BTreeMap<MemberName, Epoch>,
 }
 
 /// The coordinator.
@@ -218,6 +220,15 @@ impl Plane {
             state.members.get_mut(&name(of)).unwrap().address = address;
             state.peers_revision = state.revision;
         });
+    }
+
+    /// The member isn't told of any new snapshot, until it may hear again.
+    pub(crate) fn deafen(&self, of: &str) {
+        self.change(|state| _ = state.deaf.insert(name(of), state.epoch));
+    }
+
+    pub(crate) fn hear(&self, of: &str) {
+        self.change(|state| _ = state.deaf.remove(&name(of)));
     }
 
     /// Lets everyone run.
@@ -428,14 +439,15 @@ impl Plane {
                 })
                 .collect(),
         });
+        let heard = state.deaf.get(member).copied().unwrap_or(state.epoch);
         Ok(Assignment {
             revision: state.revision,
             cluster: self.cluster.clone(),
             phase: ClusterPhase::Running,
-            epoch: state.epoch,
+            epoch: heard,
             desired,
             peers,
-            snapshots: state.open.clone(),
+            snapshots: state.open.iter().filter(|open| open.epoch <= heard).cloned().collect(),
             outcomes: state.outcomes.iter().rev().take(8).rev().cloned().collect(),
             replica: uuid::Uuid::nil(),
             view_age_ms: 0,
