@@ -26,7 +26,7 @@ pub struct Limits {
     /// How long a connection may bring nothing before the member at its other end counts as gone, and is dialled anew. Each end says something at least every quarter
     /// of it. A callback that takes longer than a quarter of it may cost the member its connections; they are made anew afterwards, and nothing is lost.
     pub silence: Duration,
-    /// Bytes of recorded messages kept in memory, all open snapshots together. When half of it is in use, messages go to a temporary file, and the other half is for what
+    /// Bytes of recorded messages kept in memory, all open snapshots together. When a quarter of it is in use, messages go to a temporary file, and the rest is for what
     /// waits to be written there: a disk that doesn't keep up costs the snapshot, never the application. Less than a few of the largest messages is of no use.
     pub spool_memory_bytes: u64,
     /// Bytes of recorded messages kept in temporary files, all open snapshots together; beyond it, a snapshot is aborted.

@@ -31,7 +31,10 @@ pub(super) enum Content {
     File(io::BufReader<Box<dyn SpoolFile>>),
 }
 
-/// Keeps bytes: in memory while no more than half of it is in use, then in a file. The other half is for what waits to be written there.
+/// The part of the memory that may be in use without a file. All the rest is for what waits to be written: disks that others use too stand still for a second at times.
+const WITHOUT_A_FILE: u64 = 4;
+
+/// Keeps bytes: in memory while no more than a quarter of it is in use, then in a file.
 #[derive(Debug)]
 pub(super) struct Store {
     place: Place,
@@ -118,7 +121,7 @@ impl Store {
         if let Place::Memory(blocks) = &mut self.place {
             let fits =
                 |blocks: &mut Vec<Block>, limit| blocks.last_mut().is_some_and(|block| block.memory.take_up_to(limit, more));
-            if !fits(blocks, memory.limit / 2) {
+            if !fits(blocks, memory.limit / WITHOUT_A_FILE) {
                 spilled = self.spill(more).map_err(io)?;
                 // Without a file, all of the memory is for what is kept.
                 if !spilled

@@ -36,7 +36,7 @@ const MIB: u64 = 1 << 20;
 const MESSAGE_BYTES: usize = 64 << 10;
 
 /// What a process needs besides the spool: windows, buffers, what other tests of this process do meanwhile.
-const BESIDES_BYTES: u64 = 160 * MIB;
+const BESIDES_BYTES: u64 = 96 * MIB;
 
 /// Nothing here waits for longer.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -115,18 +115,22 @@ impl Flow {
     }
 }
 
-/// Sends numbered messages: as many bytes a second as it is told, or as many as are taken.
+/// Sends numbered messages: as many bytes a second as it is told, or as many as are taken. What it is late with it doesn't make up for.
 struct Source {
     next: u64,
     pace: Option<f64>,
-    begun: Instant,
+    due: f64,
+    looked: Instant,
     flow: Arc<Flow>,
 }
 
 impl Source {
     fn pour(&mut self, cx: &mut Context<'_>) {
-        let due = self.pace.map_or(u64::MAX, |pace| (pace * self.begun.elapsed().as_secs_f64()) as u64 / MESSAGE_BYTES as u64);
-        while self.next < due && !self.flow.stop.load(Ordering::SeqCst) {
+        let now = Instant::now();
+        let passed = now.duration_since(std::mem::replace(&mut self.looked, now)).as_secs_f64();
+        self.due = self.pace.map_or(f64::MAX, |pace| (self.due + passed * pace / MESSAGE_BYTES as f64).min(16.0));
+        while self.due >= 1.0 && !self.flow.stop.load(Ordering::SeqCst) {
+            self.due -= 1.0;
             let mut message = vec![0; MESSAGE_BYTES];
             message[..8].copy_from_slice(&self.next.to_be_bytes());
             self.next += 1;
@@ -139,7 +143,7 @@ impl Source {
 
 impl Application for Source {
     fn on_start(&mut self, cx: &mut Context<'_>) {
-        self.begun = Instant::now();
+        self.looked = Instant::now();
         self.on_timer(cx, TimerId(1));
     }
 
@@ -151,7 +155,9 @@ impl Application for Source {
     }
 
     fn on_ready(&mut self, cx: &mut Context<'_>, _: &MemberName) {
-        self.pour(cx);
+        if self.pace.is_none() {
+            self.pour(cx);
+        }
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: &MemberName, _: Bytes) {}
@@ -235,11 +241,12 @@ struct Stream {
 }
 
 impl Stream {
-    async fn begin(limits: &Limits, pace: Option<f64>, spool_dir: Option<PathBuf>) -> Self {
+    async fn begin(course: &Course, pace: Option<f64>) -> Self {
+        let Course { limits, spool_dir, .. } = course.clone();
         let plane = Plane::new(Duration::from_secs(30)).await;
         let flow = Arc::new(Flow::default());
         let (beyond, hears) = watch::channel(None);
-        let source = Source { next: 0, pace, begun: Instant::now(), flow: Arc::clone(&flow) };
+        let source = Source { next: 0, pace, due: 0.0, looked: Instant::now(), flow: Arc::clone(&flow) };
         let source = Agent::new(config(&plane, "source").limits(limits.clone()), source);
         let tcp = Tcp::new(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
         let source = source.with_control_plane(Arc::<Plane>::clone(&plane)).with_transport(Arc::new(Deaf { tcp, beyond: hears }));
@@ -272,30 +279,47 @@ fn line(what: &str, rate: f64) {
     eprintln!("{what}: {:.0} MiB/s", rate / MIB as f64);
 }
 
-/// So many bytes flow past at this pace and are all in the snapshot, in bounded memory.
-async fn records(bytes: u64, pace: f64, limits: Limits, spool_dir: Option<PathBuf>) {
-    let stream = Stream::begin(&limits, Some(pace), spool_dir).await;
+#[derive(Debug, Clone)]
+struct Course {
+    /// What flows past.
+    bytes: u64,
+    limits: Limits,
+    spool_dir: Option<PathBuf>,
+    /// The share of the rate of before the snapshot that there must be at least while it records.
+    share: f64,
+}
+
+/// So many bytes flow past at this pace (bytes a second) and are all in the snapshot, in bounded memory.
+async fn records(course: Course, pace: f64) {
+    let stream = Stream::begin(&course, Some(pace)).await;
+    let Course { bytes, limits, share, .. } = course;
     stream.flow.pass(bytes / 50).await;
     let before = stream.flow.pass(bytes / 10).await;
     let watcher = Watcher::begin();
     let (snapshot, epoch) = stream.cut_the_receiver().await;
     let during = stream.flow.pass(bytes).await;
+    assert_eq!(stream.plane.failure(snapshot), None);
     let grown = watcher.grown();
     line("before the snapshot", before);
     line("while it records", during);
     eprintln!("recorded: {} MiB; memory grew by {} MiB", bytes / MIB, grown / MIB);
     assert!(grown <= limits.spool_memory_bytes + BESIDES_BYTES, "memory grew by {} MiB", grown / MIB);
-    assert!(during >= before * 0.7, "{during} bytes a second after {before}");
+    assert!(during >= before * share, "{during} bytes a second after {before}");
     stream.hear();
     // From here on it is sealed, compressed and put into the archive, and the flow goes on.
-    let mut status = stream.sink.handle.status();
-    let reported = status.wait_for(|status| status.parts_reported > 0);
-    tokio::time::timeout(PATIENCE, reported).await.unwrap().unwrap();
+    let status = stream.sink.handle.status();
+    let begun = Instant::now();
+    while status.borrow().parts_reported == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the part isn't reported");
+        assert_eq!(stream.plane.failure(snapshot), None);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eprintln!("sealed, compressed and put: {:.1} s", begun.elapsed().as_secs_f64());
     let committed = stream.plane.commit(1, snapshot, epoch, &["sink", "source"]).await;
     let after = stream.flow.pass(bytes / 10).await;
     stream.flow.stop.store(true, Ordering::SeqCst);
     line("afterwards", after);
-    assert!(after >= before * 0.7, "{after} bytes a second after {before}");
+    assert!(after >= before * share, "{after} bytes a second after {before}");
     // The whole of it is there, from the receiver's cut to the sender's.
     let part = &committed.parts[&name("sink")];
     let first: u64 = postcard::from_bytes(&stream.plane.state_of(part).await).unwrap();
@@ -316,8 +340,9 @@ async fn records(bytes: u64, pace: f64, limits: Limits, spool_dir: Option<PathBu
 }
 
 /// As many bytes as can flow past, and more than the spool takes: the snapshot is given up, naming the channel, and the flow goes on.
-async fn gives_up(bytes: u64, limits: Limits, spool_dir: Option<PathBuf>) {
-    let stream = Stream::begin(&limits, None, spool_dir).await;
+async fn gives_up(course: Course) {
+    let stream = Stream::begin(&course, None).await;
+    let Course { bytes, limits, share, .. } = course;
     stream.flow.pass(bytes / 50).await;
     let before = stream.flow.pass(bytes / 2).await;
     let watcher = Watcher::begin();
@@ -345,7 +370,7 @@ async fn gives_up(bytes: u64, limits: Limits, spool_dir: Option<PathBuf>) {
     assert_eq!(channel.map(|channel| (channel.from, channel.to)), Some((name("source"), name("sink"))));
     assert!(grown <= limits.spool_memory_bytes + BESIDES_BYTES, "memory grew by {} MiB", grown / MIB);
     // Copying what is recorded and writing it share the machine with the flow; waiting for the disk would stop it.
-    assert!(during >= before / 5.0 && after >= before / 3.0, "{during}, then {after} bytes a second after {before}");
+    assert!(during >= before * share && after >= before * share, "{during}, then {after} bytes a second after {before}");
 }
 
 fn limits(memory: u64, files: u64) -> Limits {
@@ -358,24 +383,28 @@ fn quick_dir() -> Option<PathBuf> {
     tempfile::tempfile_in(&dir).is_ok().then_some(dir)
 }
 
+// Others run at the same time, so the short tests ask for little speed: an agent that waited for its disk would stand still.
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_times_the_memory_flows_past_a_marker_that_is_held_back_and_is_recorded() {
-    records(320 * MIB, 120.0 * MIB as f64, limits(16 * MIB, 1024 * MIB), quick_dir()).await;
+    let limits = limits(32 * MIB, 1024 * MIB);
+    records(Course { bytes: 160 * MIB, limits, spool_dir: quick_dir(), share: 0.25 }, 32.0 * MIB as f64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_the_spool_takes_ends_the_snapshot_naming_the_channel_and_the_flow_goes_on() {
-    gives_up(400 * MIB, limits(16 * MIB, 64 * MIB), quick_dir()).await;
+    gives_up(Course { bytes: 300 * MIB, limits: limits(16 * MIB, 64 * MIB), spool_dir: quick_dir(), share: 0.1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes, and 10 GiB of disk: cargo flood"]
 async fn ten_gibibytes_flow_past_a_marker_that_is_held_back() {
-    records(10 << 30, 100.0 * MIB as f64, limits(64 * MIB, 16 << 30), None).await;
+    let limits = limits(64 * MIB, 16 << 30);
+    records(Course { bytes: 10 << 30, limits, spool_dir: None, share: 0.7 }, 64.0 * MIB as f64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo flood"]
 async fn ten_gibibytes_flow_past_and_the_snapshot_is_given_up() {
-    gives_up(10 << 30, limits(64 * MIB, 512 * MIB), None).await;
+    gives_up(Course { bytes: 10 << 30, limits: limits(64 * MIB, 512 * MIB), spool_dir: None, share: 0.4 }).await;
 }

@@ -249,6 +249,14 @@ impl Plane {
         self.until(what, |state| state.reports.iter().find_map(|(member, event)| look(member, event))).await
     }
 
+    /// Why a snapshot can't be completed, if somebody said so.
+    pub(crate) fn failure(&self, of: SnapshotId) -> Option<String> {
+        self.state().reports.iter().find_map(|(_, event)| match event {
+            ReportEvent::Failed { snapshot, detail, .. } if *snapshot == of => Some(detail.clone()),
+            _ => None,
+        })
+    }
+
     /// Begins a snapshot with these members in its view.
     pub(crate) fn begin(&self, generation: u64, inline_limit: u64) -> (SnapshotId, Epoch) {
         self.change(|state| {
