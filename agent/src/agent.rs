@@ -1,6 +1,6 @@
 //! Starting, watching and ending an agent.
 
-use std::{fmt, io, sync::Arc, thread, time::Duration};
+use std::{fmt, io, net::IpAddr, sync::Arc, thread, time::Duration};
 
 use stillframe_api::{Client, Coordinators, agent::Register};
 use stillframe_protocol::Generation;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     application::Application,
-    config::AgentConfig,
+    config::{AgentConfig, DataPlane},
     control::{
         ControlPlane,
         lease::Lease,
@@ -22,7 +22,7 @@ use crate::{
     error::AgentError,
     link::{Gate, acceptor},
     status::Status,
-    transport::{Listener, Tcp, Transport},
+    transport::{Listener, Tcp, Tls, Transport},
     upload,
 };
 
@@ -119,7 +119,10 @@ impl Agent {
             Some(plane) => plane,
             None => Arc::new(client(&config.coordinators)?),
         };
-        let transport = transport.unwrap_or_else(|| Arc::new(Tcp::new(config.listen)));
+        let transport = match transport {
+            Some(transport) => transport,
+            None => data_plane(&config)?,
+        };
         let ending = EndOnDrop(Arc::clone(&mailbox));
         let (thread, started) = DriverThread::start(Arc::clone(&transport), span.clone())?;
         let listening = started.await.map_err(|_| AgentError::Panicked)?;
@@ -196,6 +199,37 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) fn client(coordinators: &Coordinators) -> Result<Client, AgentError> {
     let client = Client::of(coordinators.clone()).map_err(|error| AgentError::Config(error.to_string()))?;
     Ok(client.with_one_try(ANSWER_WITHIN))
+}
+
+/// The transport that the settings ask for, if it may be where they want it.
+fn data_plane(config: &AgentConfig) -> Result<Arc<dyn Transport>, AgentError> {
+    match &config.data_plane {
+        DataPlane::Tls(files) => Ok(Arc::new(Tls::new(config.listen, files.clone(), config.cluster.clone(), &config.member)?)),
+        DataPlane::Plain => {
+            if !config.insecure_data_plane {
+                keep_to_loopback(config)?;
+            }
+            Ok(Arc::new(Tcp::new(config.listen)))
+        }
+    }
+}
+
+fn keep_to_loopback(config: &AgentConfig) -> Result<(), AgentError> {
+    let insecure = |what, address: String| Err(AgentError::InsecureDataPlane { what, address });
+    if !config.listen.ip().to_canonical().is_loopback() {
+        return insecure("listening on", config.listen.to_string());
+    }
+    match &config.advertise {
+        Some(address) if !is_loopback(address) => insecure("advertising", address.clone()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether `host:port` leads to this machine.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    ip.map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback())
 }
 
 /// What other members are to dial.

@@ -49,6 +49,29 @@ impl Default for Limits {
     }
 }
 
+/// The files of a member's certificate, all of PEM. They are looked at for each connection: what was renewed is taken up by the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The member's certificate, and what stands between it and the authority. `<member>.<cluster>` must be among its DNS names (subject alternative names); if it names
+    /// its uses, both client and server authentication must be among them.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The certificates of the authorities that members' certificates are of.
+    pub ca: PathBuf,
+}
+
+/// How members talk to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DataPlane {
+    /// Plain TCP, for members on one machine: who can reach it can read and forge messages. So it is kept to loopback addresses, unless
+    /// [`AgentConfig::insecure_data_plane`] says otherwise.
+    #[default]
+    Plain,
+    /// TLS 1.3; both ends show a certificate of the same authority and of the member that they are.
+    Tls(TlsFiles),
+}
+
 /// Who the agent is, and where everything is.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
@@ -62,6 +85,10 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// What the other members dial, `host:port`, when that isn't the address listened on.
     pub advertise: Option<String>,
+    /// How members talk to each other; all of a cluster alike.
+    pub data_plane: DataPlane,
+    /// Lets a plain data plane be reached from other machines.
+    pub insecure_data_plane: bool,
     /// What the agent holds at most.
     pub limits: Limits,
     /// Where temporary files go; the system's place for them unless told.
@@ -80,6 +107,8 @@ impl AgentConfig {
             member,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
+            data_plane: DataPlane::Plain,
+            insecure_data_plane: false,
             limits: Limits::default(),
             spool_dir: std::env::temp_dir(),
             archive: None,
@@ -97,6 +126,20 @@ impl AgentConfig {
     #[must_use]
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise = Some(address.into());
+        self
+    }
+
+    /// Talks to the other members so.
+    #[must_use]
+    pub fn data_plane(mut self, data_plane: DataPlane) -> Self {
+        self.data_plane = data_plane;
+        self
+    }
+
+    /// Lets a plain data plane be reached from other machines: whoever can reach it can read and forge messages. Only for networks in which nobody would.
+    #[must_use]
+    pub fn insecure_data_plane(mut self, insecure: bool) -> Self {
+        self.insecure_data_plane = insecure;
         self
     }
 

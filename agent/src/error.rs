@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use stillframe_protocol::{ClusterName, Generation, MemberName, RestoreId};
 
-use crate::state::RestoreError;
+use crate::{state::RestoreError, transport::TlsError};
 
 /// Why [`Agent::run`](crate::Agent::run) ended otherwise than by a shutdown. In each case the process should end; a supervisor may start it again,
 /// except after [`Fenced`](Self::Fenced), which says that somebody else has the member's name now.
@@ -17,6 +17,21 @@ pub enum AgentError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The data plane's certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A data plane without TLS would be reachable from other machines.
+    #[error(
+        "{what} {address} would let other machines reach the data plane, which has no TLS: whoever can reach it could read and forge messages. Give the \
+         member certificates (AgentConfig::data_plane; --tls-cert, --tls-key and --tls-ca), or use a loopback address, or accept it \
+         (AgentConfig::insecure_data_plane; --insecure-data-plane)"
+    )]
+    InsecureDataPlane {
+        /// `listening on` or `advertising`.
+        what: &'static str,
+        /// The address.
+        address: String,
     },
     /// The settings don't fit together.
     #[error("{0}")]

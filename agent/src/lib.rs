@@ -42,7 +42,7 @@ pub mod wrap;
 pub use agent::{Agent, AgentHandle, run_blocking};
 pub use application::{Application, Committed, Covers, Cut, TimerId};
 pub use capture::Capture;
-pub use config::{AgentConfig, Limits};
+pub use config::{AgentConfig, DataPlane, Limits, TlsFiles};
 pub use context::{Context, Room, SendError};
 pub use effects::{Effect, EffectId, Effects};
 pub use error::AgentError;

@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use stillframe_protocol::{ClusterName, Generation, Incarnation, MemberName};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -14,6 +15,9 @@ use super::{
     preamble::{self, Preamble, PreambleError, Verdict},
 };
 use crate::transport::{Arriving, Link, Listener};
+
+/// How long a caller that was refused may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How long callers are waited for, and kept waiting.
 #[derive(Debug, Clone, Copy)]
@@ -134,15 +138,29 @@ pub(crate) async fn serve(mut listener: Box<dyn Listener>, gate: Gate, inputs: m
     }
 }
 
+/// Lets the caller read what it was told: to close while something of it is unread would take that back.
+async fn linger(link: &mut Link) {
+    let _ = link.writer.shutdown().await;
+    let mut rest = [0; 1024];
+    for _ in 0..64 {
+        if !matches!(link.reader.read(&mut rest).await, Ok(1..)) {
+            break;
+        }
+    }
+}
+
 async fn introduced(arriving: Arriving) -> Result<(Link, Preamble), Refusal> {
     let mut link = arriving.await.map_err(Refusal::Connection)?;
     match preamble::read_call(&mut link.reader).await {
         Ok(preamble) => Ok((link, preamble)),
         Err(error) => {
-            if let PreambleError::Version(_) = error {
-                let told = Verdict::OtherVersion { version: preamble::VERSION };
-                preamble::answer(told, &mut link.writer).await.map_err(Refusal::Connection)?;
-            }
+            let told = match error {
+                PreambleError::Version(_) => Verdict::OtherVersion { version: preamble::VERSION },
+                PreambleError::Tls => Verdict::NoTls,
+                PreambleError::Garbage(_) | PreambleError::Io(_) => return Err(error.into()),
+            };
+            preamble::answer(told, &mut link.writer).await.map_err(Refusal::Connection)?;
+            let _ = tokio::time::timeout(LINGER, linger(&mut link)).await;
             Err(error.into())
         }
     }
@@ -172,12 +190,24 @@ async fn admit(arriving: Arriving, place: Place, mut gate: Gate, inputs: mpsc::S
     }
 }
 
+/// One caller by itself.
+#[cfg(test)]
+pub(crate) async fn admit_alone(arriving: Arriving, gate: Gate) -> Result<(), Refusal> {
+    let (inputs, _received) = mpsc::channel(1);
+    let mut place = None;
+    Callers::default().take(|taken| {
+        place = Some(taken);
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    });
+    admit(arriving, place.ok_or(Refusal::AgentEnded)?, gate, inputs).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use stillframe_protocol::MemberId;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::DuplexStream;
 
     use super::*;
     use crate::{
@@ -273,16 +303,6 @@ mod tests {
         Box::pin(std::future::ready(Ok(Link::new(reader, writer))))
     }
 
-    async fn admitted(pipe: DuplexStream) -> Result<(), Refusal> {
-        let (inputs, _received) = mpsc::channel(4);
-        let mut place = None;
-        Callers::default().take(|taken| {
-            place = Some(taken);
-            tokio::spawn(std::future::pending::<()>()).abort_handle()
-        });
-        admit(arriving(pipe), place.unwrap(), gate(3, SHORT).1, inputs).await
-    }
-
     #[tokio::test]
     async fn a_caller_that_says_who_it_is_byte_by_byte_has_only_so_much_time_for_it() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 10);
@@ -294,7 +314,10 @@ mod tests {
                 }
             }
         });
-        let refusal = tokio::time::timeout(Duration::from_secs(20), admitted(ours)).await.unwrap().unwrap_err();
+        let refusal = tokio::time::timeout(Duration::from_secs(20), admit_alone(arriving(ours), gate(3, SHORT).1))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert!(matches!(refusal, Refusal::Mute(_)), "{refusal}");
         drip.await.unwrap();
     }

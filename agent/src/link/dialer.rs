@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::preamble::{self, Preamble, PreambleError, Verdict};
-use crate::transport::{Link, Transport};
+use crate::transport::{Link, Transport, tls};
 
 /// How long the other member may take to answer who calls. Longer than it keeps callers of a newer generation waiting.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,7 +36,8 @@ pub(crate) async fn dial(transport: Arc<dyn Transport>, address: String, preambl
     };
     let verdict = match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
         Ok(Ok(verdict)) => verdict,
-        Ok(Err(PreambleError::Io(error))) => return Err(DialError::Io(error)),
+        // With TLS, what the other end thinks of this one's certificate comes where its answer should.
+        Ok(Err(PreambleError::Io(error))) => return Err(DialError::Io(tls::explained(error))),
         Ok(Err(error)) => return Err(DialError::Stranger(error)),
         Err(_) => {
             return Err(DialError::Io(io::Error::new(io::ErrorKind::TimedOut, format!("{address} didn't answer the call"))));

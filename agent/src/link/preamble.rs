@@ -11,6 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const MAGIC: [u8; 4] = *b"SFRM";
 
+/// How a record of TLS begins in which a handshake begins.
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+
+/// How a record of TLS begins that says what is wrong.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// The version of the preamble and of what follows it.
 pub(crate) const VERSION: u8 = 2;
 
@@ -48,6 +54,8 @@ pub(crate) enum Verdict {
     NotYet { generation: Generation },
     #[error("it doesn't take this process for the member that it says it is: its credentials are of another")]
     OtherCredentials,
+    #[error("it speaks no TLS: its data plane is plain (AgentConfig::data_plane)")]
+    NoTls,
 }
 
 impl Verdict {
@@ -61,6 +69,7 @@ impl Verdict {
             Self::OldGeneration { generation } => (5, generation.0),
             Self::NotYet { generation } => (6, generation.0),
             Self::OtherCredentials => (7, 0),
+            Self::NoTls => (8, 0),
         }
     }
 
@@ -74,6 +83,7 @@ impl Verdict {
             5 => Self::OldGeneration { generation: Generation(number) },
             6 => Self::NotYet { generation: Generation(number) },
             7 => Self::OtherCredentials,
+            8 => Self::NoTls,
             _ => return None,
         })
     }
@@ -86,6 +96,10 @@ pub(crate) enum PreambleError {
     Garbage(&'static str),
     #[error("a member that speaks version {0} of the data plane")]
     Version(u8),
+    #[error(
+        "a process that speaks TLS, and this member's data plane is plain: give both ends the same kind (AgentConfig::data_plane)"
+    )]
+    Tls,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -108,6 +122,9 @@ pub(crate) async fn read_call(from: &mut (impl AsyncRead + Unpin)) -> Result<Pre
     let mut head = [0; 7];
     from.read_exact(&mut head).await?;
     let [m0, m1, m2, m3, version, l0, l1] = head;
+    if [m0, m1] == TLS_HANDSHAKE {
+        return Err(PreambleError::Tls);
+    }
     if [m0, m1, m2, m3] != MAGIC {
         return Err(PreambleError::Garbage("the first bytes aren't SFRM"));
     }
@@ -138,7 +155,13 @@ pub(crate) async fn answer(verdict: Verdict, to: &mut (impl AsyncWrite + Unpin))
 /// Reads the answer to a call.
 pub(crate) async fn read_answer(from: &mut (impl AsyncRead + Unpin)) -> Result<Verdict, PreambleError> {
     let mut bytes = [0; 14];
-    from.read_exact(&mut bytes).await?;
+    // An alert of TLS is shorter than an answer.
+    let (head, rest) = bytes.split_at_mut(4);
+    from.read_exact(head).await?;
+    if head.starts_with(&TLS_ALERT) {
+        return Err(PreambleError::Tls);
+    }
+    from.read_exact(rest).await?;
     let [m0, m1, m2, m3, version, code, number @ ..] = bytes;
     if [m0, m1, m2, m3] != MAGIC {
         return Err(PreambleError::Garbage("the first bytes aren't SFRM"));
@@ -180,6 +203,7 @@ mod tests {
             Verdict::OldGeneration { generation: Generation(4) },
             Verdict::NotYet { generation: Generation(2) },
             Verdict::OtherCredentials,
+            Verdict::NoTls,
             Verdict::OtherVersion { version: 1 },
         ] {
             let mut bytes = Vec::new();

@@ -1,9 +1,10 @@
-//! Byte streams between members. [`Tcp`] is what agents use; [`Memory`] connects agents of one process, for tests.
+//! Byte streams between members. [`Tcp`] and [`Tls`] are what agents use; [`Memory`] connects agents of one process, for tests.
 //!
 //! A transport only has to bring bytes in order, or break. Who is at the other end, frames, acknowledgements, windows and reconnecting are the agent's own.
 
 mod memory;
 mod tcp;
+pub(crate) mod tls;
 
 use std::{fmt, future::Future, io, pin::Pin};
 
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use memory::Memory;
 pub use tcp::Tcp;
+pub use tls::{Tls, TlsError};
 
 /// How a member reaches the others.
 #[async_trait]

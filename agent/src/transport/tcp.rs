@@ -32,20 +32,35 @@ impl Tcp {
 #[async_trait]
 impl Transport for Tcp {
     async fn listen(&self) -> io::Result<Box<dyn Listener>> {
-        let socket = Socket::new(Domain::for_address(self.listen), Type::STREAM, Some(Protocol::TCP))?;
-        // A member that is started again takes its port back at once, although connections of its last life still linger.
-        socket.set_reuse_address(self.listen.port() != 0)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&self.listen.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(Box::new(TcpEnd(TcpListener::from_std(socket.into())?)))
+        Ok(Box::new(TcpEnd(bind(self.listen)?)))
     }
 
     async fn dial(&self, address: &str, _: &MemberName) -> io::Result<Link> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(stream) => link(stream?),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} didn't answer for {CONNECT_TIMEOUT:?}"))),
+        Ok(link(connect(address).await?))
+    }
+}
+
+/// Begins to listen.
+pub(super) fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+    // A member that is started again takes its port back at once, although connections of its last life still linger.
+    socket.set_reuse_address(listen.port() != 0)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Connects.
+pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(stream) => {
+            let stream = stream?;
+            // The agent writes in batches; waiting for more bytes would only delay markers.
+            stream.set_nodelay(true)?;
+            Ok(stream)
         }
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} didn't answer for {CONNECT_TIMEOUT:?}"))),
     }
 }
 
@@ -59,13 +74,12 @@ impl Listener for TcpEnd {
 
     async fn accept(&mut self) -> io::Result<Arriving> {
         let (stream, _) = self.0.accept().await?;
-        Ok(Box::pin(std::future::ready(link(stream))))
+        stream.set_nodelay(true)?;
+        Ok(Box::pin(std::future::ready(Ok(link(stream)))))
     }
 }
 
-fn link(stream: TcpStream) -> io::Result<Link> {
-    // The agent writes in batches; waiting for more bytes would only delay markers.
-    stream.set_nodelay(true)?;
+fn link(stream: TcpStream) -> Link {
     let (reader, writer) = stream.into_split();
-    Ok(Link::new(reader, writer))
+    Link::new(reader, writer)
 }

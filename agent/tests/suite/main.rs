@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test as its body may")]
 
 mod aligned;
+mod certs;
 mod cluster;
 mod connections;
 mod control;
@@ -16,4 +17,5 @@ mod proxy;
 mod restores;
 mod snapshots;
 mod strangers;
+mod tls;
 mod wrapped;

@@ -1,10 +1,10 @@
 //! The member process: its arguments, and what it prints while it runs.
 
-use std::{io::Read, net::SocketAddr, process::ExitCode, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{io::Read, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use stillframe_agent::{Agent, AgentConfig, ClusterName, Coordinators, MemberName};
+use stillframe_agent::{Agent, AgentConfig, ClusterName, Coordinators, DataPlane, MemberName, TlsFiles};
 
 use crate::{
     ledger::Ledger,
@@ -29,6 +29,18 @@ pub struct MemberArgs {
     /// What the other members dial, host:port, when that isn't the address listened on.
     #[arg(long)]
     pub advertise: Option<String>,
+    /// This member's certificate (PEM), with <member>.<cluster> among its DNS names: members talk under TLS then.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The certificates of the authorities that members' certificates are of (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+    /// Without TLS, let other machines reach this member: whoever can could read and forge messages.
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub insecure_data_plane: bool,
     /// How many accounts this member holds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub accounts: u32,
@@ -91,6 +103,10 @@ async fn member(args: MemberArgs) -> Result<(), stillframe_agent::AgentError> {
     let mut config = AgentConfig::new(args.coordinator, args.cluster, args.member.clone());
     config.listen = args.listen;
     config.advertise = args.advertise;
+    config.insecure_data_plane = args.insecure_data_plane;
+    if let (Some(cert), Some(key), Some(ca)) = (args.tls_cert, args.tls_key, args.tls_ca) {
+        config.data_plane = DataPlane::Tls(TlsFiles { cert, key, ca });
+    }
     let agent = Agent::new(config, teller);
     if args.status {
         let status = agent.status();
