@@ -2,15 +2,20 @@
 //! no member out: one that calls says who it is at once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use stillframe_protocol::MemberId;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
-/// How many may not have said who they are; the one that has been here for longest goes when another comes.
+/// How many may not have said who they are. More wait in the operating system.
 const MAX_UNKNOWN: usize = 256;
+
+/// What each of them has to say who it is, when others wait: enough for a few hundred TLS handshakes at once, so that members that all come back at the same time
+/// don't keep each other from coming in.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How many may wait, as members that they say they are, for this member to come to their generation or to have time for them. One for each member: a newer call of it
 /// ends the older.
@@ -18,41 +23,66 @@ const MAX_INTRODUCED: usize = 4096;
 
 /// The callers of one listener.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Callers(Arc<Mutex<Inner>>);
+pub(super) struct Callers(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// One more has said who it is, or is gone.
+    fewer: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
     /// Everyone here. A task that is being spawned has no handle yet.
     tasks: HashMap<u64, Option<AbortHandle>>,
-    unknown: BTreeSet<u64>,
+    /// Since when they have been here.
+    unknown: BTreeMap<u64, Instant>,
     introduced: HashMap<MemberId, u64>,
 }
 
 impl Callers {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Valid after any panic: each change is one call.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one more in, whose task is spawned here. Ends the oldest that hasn't said who it is, if there are too many of those.
+    /// Waits until one more may come: until somebody has said who it is, or the one that hasn't for longest has had its time.
+    pub(super) async fn room(&self) {
+        loop {
+            let left = {
+                let mut inner = self.inner();
+                let Some((oldest, since)) = inner.unknown.first_key_value().filter(|_| inner.unknown.len() >= MAX_UNKNOWN) else {
+                    return;
+                };
+                let (oldest, left) = (*oldest, GRACE.saturating_sub(since.elapsed()));
+                if left.is_zero() {
+                    inner.unknown.remove(&oldest);
+                    let task = inner.tasks.remove(&oldest).flatten();
+                    drop(inner);
+                    tracing::debug!("too many callers don't say who they are; the oldest one is closed");
+                    task.inspect(AbortHandle::abort);
+                    return;
+                }
+                left
+            };
+            let _ = tokio::time::timeout(left, self.0.fewer.notified()).await;
+        }
+    }
+
+    /// Takes one more in, whose task is spawned here.
     pub(super) fn take(&self, spawn: impl FnOnce(Place) -> AbortHandle) {
         let mut inner = self.inner();
         let number = inner.next;
         inner.next += 1;
-        inner.unknown.insert(number);
+        inner.unknown.insert(number, Instant::now());
         inner.tasks.insert(number, None);
-        let too_many = (inner.unknown.len() > MAX_UNKNOWN).then(|| inner.unknown.pop_first()).flatten();
-        let oldest = too_many.and_then(|oldest| inner.tasks.remove(&oldest)).flatten();
         drop(inner);
         // Not under the lock: a runtime that is ending drops the task, and its place, at once.
         let task = spawn(Place { number, callers: self.clone() });
         if let Some(handle) = self.inner().tasks.get_mut(&number) {
             *handle = Some(task);
-        }
-        if let Some(oldest) = oldest {
-            tracing::debug!("too many callers don't say who they are; the oldest one is closed");
-            oldest.abort();
         }
     }
 }
@@ -68,9 +98,10 @@ impl Place {
     /// It has said that it is this member. False when too many wait already.
     pub(super) fn introduce(&self, from: MemberId) -> bool {
         let mut inner = self.callers.inner();
-        if !inner.unknown.remove(&self.number) {
+        if inner.unknown.remove(&self.number).is_none() {
             return false;
         }
+        self.callers.0.fewer.notify_one();
         if inner.introduced.len() >= MAX_INTRODUCED && !inner.introduced.contains_key(&from) {
             return false;
         }
@@ -88,9 +119,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.callers.inner();
         inner.tasks.remove(&self.number);
-        if !inner.unknown.remove(&self.number) {
+        if inner.unknown.remove(&self.number).is_none() {
             inner.introduced.retain(|_, number| *number != self.number);
         }
+        self.callers.0.fewer.notify_one();
     }
 }
 
@@ -125,12 +157,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_than_may_be_unknown_costs_the_oldest_its_place() {
+    async fn one_more_than_may_be_unknown_waits_and_costs_the_oldest_its_place_in_the_end() {
         let callers = Callers::default();
         let mut taken: Vec<Caller> = (0..MAX_UNKNOWN).map(|_| Caller::new(&callers)).collect();
         assert!(taken[0].introduce(1), "who has said who it is doesn't count");
+        callers.room().await;
         let more = Caller::new(&callers);
-        let _most = Caller::new(&callers);
+        assert!(!taken[1].task.is_finished(), "there was room");
+        let begun = Instant::now();
+        callers.room().await;
+        assert!(begun.elapsed() >= GRACE / 2, "it has its time");
         taken[1].ends().await;
         assert!(!taken[0].task.is_finished() && !taken[2].task.is_finished() && !more.task.is_finished());
         assert!(!taken[1].introduce(2), "it is too late for it");
