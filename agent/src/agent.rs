@@ -77,7 +77,7 @@ impl Agent {
         self
     }
 
-    /// Reaches the other members so, instead of by TCP.
+    /// Reaches the other members so, instead of by what [`AgentConfig::data_plane`] says.
     #[must_use]
     pub fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);

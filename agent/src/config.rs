@@ -61,7 +61,7 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
-/// How members talk to each other.
+/// How members talk to each other. Applications that carry their messages themselves ([`wrap`](crate::wrap)) see to that themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DataPlane {
     /// Plain TCP, for members on one machine: who can reach it can read and forge messages. So it is kept to loopback addresses, unless

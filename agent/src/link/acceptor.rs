@@ -124,8 +124,11 @@ pub(crate) async fn serve(mut listener: Box<dyn Listener>, gate: Gate, inputs: m
                 let (gate, inputs) = (gate.clone(), inputs.clone());
                 places.take(|place| {
                     callers.spawn(async move {
-                        if let Err(refusal) = admit(arriving, place, gate, inputs).await {
-                            tracing::debug!(%refusal, "a connection was refused");
+                        match admit(arriving, place, gate, inputs).await {
+                            Ok(()) => {}
+                            // A member's certificate in the wrong hands; all else may come from anybody.
+                            Err(refusal @ Refusal::Credentials { .. }) => tracing::warn!(%refusal, "a connection was refused"),
+                            Err(refusal) => tracing::debug!(%refusal, "a connection was refused"),
                         }
                     })
                 });

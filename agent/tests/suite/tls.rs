@@ -39,7 +39,7 @@ async fn a_cluster_under_tls_is_snapshotted_and_restored_also_over_connections_t
     plane.registered(3).await;
     plane.run_all(1);
     let mut last = None;
-    for _ in 0..3 {
+    while proxies.iter().any(|proxy| proxy.cuts.load(Ordering::SeqCst) < 4) {
         let delivered = seen.delivered();
         eventually("traffic", || seen.delivered() > delivered + 300).await;
         let committed = plane.snapshot(1, 16 << 10, &view).await;
@@ -51,10 +51,6 @@ async fn a_cluster_under_tls_is_snapshotted_and_restored_also_over_connections_t
     eventually("traffic after the restore", || seen.delivered() > delivered + 300).await;
     let committed = plane.snapshot(2, 16 << 10, &view).await;
     assert_eq!(money(&plane, &committed).await, 3 * START);
-    assert!(
-        proxies.iter().any(|proxy| proxy.cuts.load(Ordering::SeqCst) > 3),
-        "hardly anything was cut: the test shows too little"
-    );
     assert_eq!(*seen.wrong.lock().unwrap(), Vec::<String>::new());
 }
 
