@@ -122,6 +122,38 @@ pub struct ViewMember {
     pub incarnation: Incarnation,
 }
 
+/// What a member that left counts at its end: a point behind its last event, which is its point in every later snapshot of its generation. It has no
+/// state there, and nothing is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departed {
+    /// The member.
+    pub member: MemberName,
+    /// The incarnation that left.
+    pub incarnation: Incarnation,
+    /// Of each outgoing channel.
+    pub sent: Vec<Sent>,
+    /// Of each incoming channel.
+    pub received: Vec<Received>,
+}
+
+/// Those of the members that left whom a certificate needs: they aren't in the view, and a part still counts a channel with them. (A member that has
+/// heard that a peer left forgets their channels, which are drained, and counts them no more.)
+#[must_use]
+pub fn needed(view: &[ViewMember], parts: &[PartCounters], departed: Vec<Departed>) -> Vec<Departed> {
+    let counted: BTreeSet<&MemberName> = parts
+        .iter()
+        .flat_map(|part| {
+            let sent = part.sent.iter().filter(|sent| sent.messages > 0).map(|sent| &sent.to);
+            let received = part.received.iter().filter(|received| !received.ranges.is_empty()).map(|received| &received.from);
+            let recorded = part.recorded.iter().filter(|recorded| !recorded.ranges.is_empty()).map(|recorded| &recorded.from);
+            let logged = part.logged.iter().filter(|logged| !logged.ranges.is_empty()).map(|logged| &logged.to);
+            sent.chain(received).chain(recorded).chain(logged)
+        })
+        .collect();
+    let is_viewed = |name: &MemberName| view.iter().any(|member| member.member == *name);
+    departed.into_iter().filter(|gone| counted.contains(&gone.member) && !is_viewed(&gone.member)).collect()
+}
+
 /// Why counters don't prove a snapshot. A snapshot with any of these must not be committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -279,9 +311,35 @@ struct Channel<'a> {
 /// # Errors
 /// Everything that is wrong. Nothing about the snapshot is proved then.
 pub fn verify(generation: Generation, view: &[ViewMember], parts: &[PartCounters]) -> Result<CertifiedSnapshot, Vec<Violation>> {
+    verify_with(generation, view, parts, &[])
+}
+
+/// As [`verify`], with the members that left the generation before the snapshot began. A channel with one of them is checked by V1 and V2 as any other where
+/// the part of the member of the view counts it; where it doesn't, its end there was closed when all of it had been received.
+///
+/// # Errors
+/// Everything that is wrong. Nothing about the snapshot is proved then.
+pub fn verify_with(
+    generation: Generation,
+    view: &[ViewMember],
+    parts: &[PartCounters],
+    departed: &[Departed],
+) -> Result<CertifiedSnapshot, Vec<Violation>> {
     let mut violations = Vec::new();
-    let members = check_view(generation, view, parts, &mut violations);
-    let channels = gather(parts, &mut violations);
+    let mut members = check_view(generation, view, parts, &mut violations);
+    let mut channels = gather(parts, &mut violations);
+    let gone = check_departed(&members, parts, departed, &mut violations);
+    for one in gone.values() {
+        // Only what a part counts: the channels among those that left, and those that were closed, are of the past.
+        for sent in &one.sent {
+            channels.entry((&one.member, &sent.to)).and_modify(|channel| channel.sent = Some(sent.messages));
+        }
+        for received in &one.received {
+            let ranges = &received.ranges;
+            channels.entry((&received.from, &one.member)).and_modify(|channel| channel.received = Some(ranges));
+        }
+    }
+    members.extend(gone.values().map(|gone| (&gone.member, gone.incarnation)));
     let mut certified = CertifiedSnapshot { channels: 0, messages_in_flight: 0, in_flight_bytes: 0 };
     let none = SeqRanges::new();
     for (&(from, to), channel) in &channels {
@@ -363,6 +421,28 @@ fn check_view<'a>(
     let without = expected.keys().filter(|member| !reported.contains(*member));
     violations.extend(without.map(|&member| Violation::NoPart { member: member.clone() }));
     expected
+}
+
+/// V3 for those that left. Returns them by name.
+fn check_departed<'a>(
+    view: &BTreeMap<&MemberName, Incarnation>,
+    parts: &[PartCounters],
+    departed: &'a [Departed],
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<&'a MemberName, &'a Departed> {
+    let mut gone = BTreeMap::new();
+    for one in departed {
+        if view.contains_key(&one.member) || gone.insert(&one.member, one).is_some() {
+            violations.push(Violation::DuplicateEntry { what: "view entry", of: one.member.to_string() });
+        }
+    }
+    for (part, peer) in parts.iter().flat_map(|part| part.peers.iter().map(move |peer| (part, peer))) {
+        if let Some(left) = gone.get(&peer.member).filter(|left| left.incarnation != peer.incarnation) {
+            let (member, expected) = (part.member.clone(), left.incarnation);
+            violations.push(Violation::Peer { member, peer: peer.member.clone(), expected, found: peer.incarnation });
+        }
+    }
+    gone
 }
 
 /// Puts the reports of both ends of each channel together.

@@ -21,7 +21,9 @@ pub mod ranges;
 pub mod resumption;
 pub mod topology;
 
-pub use certificate::{CertifiedSnapshot, Logged, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify};
+pub use certificate::{
+    CertifiedSnapshot, Departed, Logged, PartCounters, Received, Recorded, Sent, ViewMember, Violation, verify,
+};
 pub use frame::{Frame, FrameBody, FrameError, Marker};
 pub use ids::{Epoch, Generation, HoldId, Incarnation, MemberId, RestoreId, Seq, SnapshotId};
 pub use name::{ClusterName, MemberName, NameError};

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use stillframe_protocol::{
-    Generation, Incarnation, Logged, MemberName, PartCounters, Received, Recorded, Sent, Seq, SeqRanges, ViewMember, Violation,
+    Departed, Generation, Incarnation, Logged, MemberName, PartCounters, Received, Recorded, Sent, Seq, SeqRanges, ViewMember,
+    Violation,
+    certificate::{needed, verify_with},
     verify,
 };
 
@@ -200,5 +202,81 @@ proptest! {
             let moved = [(1, split.checked_add_signed(by).unwrap())];
             prop_assert!(verify(Generation(1), &view(), &parts(sent, &moved, &recorded)).is_err());
         }
+    }
+}
+
+mod departed {
+    use super::*;
+
+    /// Of a and b, of which b left: what a's part counts, and what b counted at its end.
+    fn gone(sent: u64, received: &[(u64, u64)]) -> Departed {
+        Departed {
+            member: name("b"),
+            incarnation: Incarnation(1),
+            sent: vec![Sent { to: name("a"), messages: sent }],
+            received: vec![Received { from: name("a"), ranges: ranges(received) }],
+        }
+    }
+
+    fn only_a() -> Vec<ViewMember> {
+        vec![ViewMember { member: name("a"), incarnation: Incarnation(1) }]
+    }
+
+    fn counts(sent: u64, received: &[(u64, u64)]) -> PartCounters {
+        let mut a = part("a");
+        a.sent = vec![Sent { to: name("b"), messages: sent }];
+        a.received = vec![Received { from: name("b"), ranges: ranges(received) }];
+        a
+    }
+
+    fn check(a: PartCounters, departed: &[Departed]) -> Result<u64, Vec<Violation>> {
+        verify_with(Generation(1), &only_a(), &[a], departed).map(|certified| certified.channels())
+    }
+
+    #[test]
+    fn the_channels_with_a_member_that_left_are_certified_by_what_it_counted_at_its_end() {
+        assert_eq!(check(counts(5, &[(1, 7)]), &[gone(7, &[(1, 5)])]), Ok(2));
+        let without = check(counts(5, &[(1, 7)]), &[]).unwrap_err();
+        assert!(without.iter().all(|violation| matches!(violation, Violation::OutsideView { .. })), "{without:?}");
+    }
+
+    #[test]
+    fn a_message_that_was_lost_to_a_member_that_left_or_by_it_proves_nothing() {
+        let lost_to = check(counts(6, &[(1, 7)]), &[gone(7, &[(1, 5)])]).unwrap_err();
+        assert!(matches!(lost_to[..], [Violation::Missing { count: 1, .. }]), "{lost_to:?}");
+        let lost_from = check(counts(5, &[(1, 6)]), &[gone(7, &[(1, 5)])]).unwrap_err();
+        assert!(matches!(lost_from[..], [Violation::Missing { count: 1, .. }]), "{lost_from:?}");
+        let orphan = check(counts(4, &[(1, 7)]), &[gone(7, &[(1, 5)])]).unwrap_err();
+        assert!(matches!(orphan[..], [Violation::Orphan { .. }]), "{orphan:?}");
+    }
+
+    #[test]
+    fn a_channel_that_was_closed_behind_a_member_that_left_is_of_the_past() {
+        assert_eq!(check(part("a"), &[gone(7, &[(1, 5)])]), Ok(0));
+        assert_eq!(needed(&only_a(), &[part("a")], vec![gone(7, &[(1, 5)])]), []);
+        assert_eq!(needed(&only_a(), &[counts(0, &[(1, 1)])], vec![gone(7, &[(1, 5)])]).len(), 1);
+    }
+
+    #[test]
+    fn a_member_is_in_the_view_or_has_left_and_never_both() {
+        let both = verify_with(Generation(1), &view(), &[part("a"), part("b")], &[gone(0, &[])]).unwrap_err();
+        assert!(matches!(both[..], [Violation::DuplicateEntry { .. }]), "{both:?}");
+        assert_eq!(needed(&view(), &[counts(5, &[(1, 7)])], vec![gone(7, &[(1, 5)])]), []);
+    }
+
+    #[test]
+    fn the_channels_among_members_that_left_are_of_the_past() {
+        let mut b = gone(7, &[(1, 5)]);
+        b.sent.push(Sent { to: name("c"), messages: 9 });
+        let c = Departed { member: name("c"), incarnation: Incarnation(3), sent: vec![], received: vec![] };
+        assert_eq!(check(counts(5, &[(1, 7)]), &[b, c]), Ok(2));
+    }
+
+    #[test]
+    fn counters_of_another_incarnation_than_the_one_that_left_prove_nothing() {
+        let mut a = counts(5, &[(1, 7)]);
+        a.peers = vec![ViewMember { member: name("b"), incarnation: Incarnation(2) }];
+        let wrong = check(a, &[gone(7, &[(1, 5)])]).unwrap_err();
+        assert!(matches!(wrong[..], [Violation::Peer { .. }]), "{wrong:?}");
     }
 }

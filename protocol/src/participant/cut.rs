@@ -141,7 +141,7 @@ impl Participant {
         }
     }
 
-    fn sent_so_far(&self) -> BTreeMap<MemberId, u64> {
+    pub(super) fn sent_so_far(&self) -> BTreeMap<MemberId, u64> {
         let unopened = self.restored.sent.iter().map(|(&to, &sent)| (to, sent));
         let opened = self.outgoing.iter().map(|(&to, channel)| (to, channel.sent()));
         unopened.chain(opened).filter(|&(_, sent)| sent > 0).collect()

@@ -201,6 +201,50 @@ impl Participant {
         self.outputs.is_empty()
     }
 
+    /// A peer has left in good order: all that it sent was received here, all that was sent to it was received there, and neither sends the other anything any
+    /// more. Forgets the channels from and to its incarnations up to this one; later parts count them no more. An epoch that waits for a marker of it closes the
+    /// channel with what has come, for nothing else will. Does nothing when no such channel is known.
+    ///
+    /// Begin first what the coordinator lists beside the news: those epochs may be of before the end, when both ends counted the channel.
+    pub fn depart(&mut self, peer: MemberId, incarnation: Incarnation) {
+        if self.outgoing.get(&peer).is_some_and(|channel| channel.peer_incarnation <= incarnation) {
+            self.outgoing.remove(&peer);
+        }
+        let closed = self.incoming.get(&peer).is_some_and(|channel| channel.peer_incarnation <= incarnation);
+        if closed && let Some(channel) = self.incoming.remove(&peer) {
+            self.acks_due.retain(|&member| member != peer);
+            self.held.remove(&peer);
+            let waiting = self.recordings.iter_mut().filter(|(_, recording)| recording.waits_for(peer));
+            let ended: Vec<_> =
+                waiting.map(|(&epoch, recording)| (epoch, recording.end(peer, &channel.received, self.rules))).collect();
+            for (epoch, progress) in ended {
+                self.progress(peer, epoch, progress);
+            }
+        }
+        // What was restored of a channel that was never opened since is of the same past.
+        if !self.outgoing.contains_key(&peer) && !self.incoming.contains_key(&peer) {
+            self.restored.sent.remove(&peer);
+            self.restored.received.remove(&peer);
+            self.replaced.remove(&peer);
+        }
+        self.align();
+    }
+
+    /// How many messages were sent to this peer in this life of the member and, after a restore, in the one that the snapshot shows.
+    #[must_use]
+    pub fn sent(&self, to: MemberId) -> u64 {
+        self.outgoing.get(&to).map_or_else(|| self.restored.sent.get(&to).copied().unwrap_or(0), Outgoing::sent)
+    }
+
+    /// How far the channels of this member are now: what it counts at its end, when it leaves and nothing is under way any more.
+    #[must_use]
+    pub fn counters(&self) -> ChannelCounters {
+        let unopened = self.restored.received.iter().map(|(&from, received)| (from, received.clone()));
+        let opened = self.incoming.iter().map(|(&from, channel)| (from, channel.received.clone()));
+        let received = unopened.chain(opened).filter(|(_, received)| !received.is_empty()).collect();
+        ChannelCounters { sent: self.sent_so_far(), received }
+    }
+
     fn transmit(&mut self, to: MemberId, to_incarnation: Incarnation, epoch: Epoch, markers: Vec<Marker>, body: FrameBody) {
         let Identity { member: from, incarnation: from_incarnation, generation } = self.identity;
         let frame = Frame { generation, from, from_incarnation, to, to_incarnation, epoch, markers, body };

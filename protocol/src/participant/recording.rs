@@ -116,6 +116,21 @@ impl Recording {
         }
     }
 
+    /// The sender has left, and all that it ever sent is received: what of it belongs to the channel's state was recorded. (Each message's stamp tells on which side
+    /// of the sender's cut it is; the marker would only tell when the last of them is in.)
+    pub(super) fn end(&mut self, from: MemberId, now: &SeqRanges, rules: Rules) -> Progress {
+        let Some(channel) = self.channels.get_mut(&from) else { return Progress::Same };
+        match channel.phase {
+            Phase::AwaitsMarker => {
+                let sent = channel.received.max().max(channel.recorded.max());
+                channel.phase = Phase::AwaitsMessages { sent };
+                self.close(from, rules)
+            }
+            Phase::AwaitsMessages { .. } => self.close_if_covered(from, now, rules),
+            Phase::Closed => Progress::Same,
+        }
+    }
+
     /// Closes the channel if its marker is known and everything up to it is received.
     pub(super) fn close_if_covered(&mut self, from: MemberId, now: &SeqRanges, rules: Rules) -> Progress {
         match self.channels.get(&from).map(|channel| channel.phase) {

@@ -5,6 +5,7 @@
 //! | several epochs, aborts, late markers | [`cutting`] |
 //! | handshakes at the worst moment | [`opening`] |
 //! | what is refused, and that it changes nothing | [`refusing`] |
+//! | members that leave | [`leaving`] |
 //! | parts that are complete at the cut | [`logging`] |
 //! | channels that are held back until all are aligned | [`aligning`] |
 //! | that nothing grows without bound | [`bounds`] |
@@ -12,6 +13,7 @@
 mod aligning;
 mod bounds;
 mod cutting;
+mod leaving;
 mod logging;
 mod opening;
 mod refusing;
