@@ -56,7 +56,13 @@ impl AgentHandle {
         self.status.clone()
     }
 
-    /// Ends the agent's run with `Ok`, once its present callback is over.
+    /// Has the application leave the cluster in good order ([`Application::on_leave`]); the agent's run ends with `Ok` when that is done.
+    pub fn leave(&self) {
+        self.mailbox.leave();
+    }
+
+    /// Ends the agent's run with `Ok`, once its present callback is over. For the cluster that is the loss of a member, which has to come back; to end for
+    /// good, [`leave`](Self::leave).
     pub fn shutdown(&self) {
         self.mailbox.end(End::Shutdown);
     }
@@ -247,7 +253,12 @@ fn address(config: &AgentConfig, bound: String) -> Result<String, AgentError> {
 async fn shut_down(mailbox: &Mailbox) {
     loop {
         mailbox.ringing().await;
-        if let Some(End::Shutdown | End::Abandoned) = mailbox.take().end {
+        let mail = mailbox.take();
+        if let Some(End::Shutdown | End::Abandoned) = mail.end {
+            return;
+        }
+        if mail.leave {
+            // It isn't a member yet.
             return;
         }
     }

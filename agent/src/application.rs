@@ -75,6 +75,17 @@ pub trait Application: Send + 'static {
         let _ = cx;
     }
 
+    /// The member is to leave the cluster: an operator asks for it, or [`AgentHandle::leave`](crate::AgentHandle::leave). Hand over what the others need, and call
+    /// [`Context::leave`] when that is done; now, unless this is written otherwise. Called again after a restore.
+    fn on_leave(&mut self, cx: &mut Context<'_>) {
+        cx.leave();
+    }
+
+    /// After [`Context::leave`]: no message can come any more. What is sent now is the last that is.
+    fn on_drained(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
     /// Freezes the state as it is now. This is the cut, so be quick: hand over bytes that are there, a clone, or shared parts behind `Arc`s,
     /// and leave the serialising to [`Capture::encode`] or [`Capture::from_fn`], which run elsewhere.
     fn capture(&mut self) -> Capture;

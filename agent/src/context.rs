@@ -26,6 +26,17 @@ pub enum SendError {
         /// The name.
         to: MemberName,
     },
+    /// The member is leaving: it takes in what was sent already, and nothing new.
+    #[error("{to} is leaving, and is sent nothing new; choose another of the peers")]
+    Leaving {
+        /// The member.
+        to: MemberName,
+        /// The message, handed back.
+        message: Bytes,
+    },
+    /// This member itself has had its last word.
+    #[error("this member has left: nothing can be sent after on_drained")]
+    HasLeft,
     /// Too much waits to be sent to this member already. Try again from `on_ready`.
     #[error("the outbox to {to} is full with {messages} messages of {bytes} bytes; stop sending when send answers Room::Full")]
     OutboxFull {
@@ -64,7 +75,7 @@ impl<'a> Context<'a> {
         self.live.directory.me()
     }
 
-    /// Every other member of the cluster, by name.
+    /// Every other member of the cluster that can be sent to, by name: those that are leaving aren't among them.
     pub fn peers(&self) -> impl Iterator<Item = &MemberName> {
         self.live.directory.peers()
     }
@@ -95,7 +106,18 @@ impl<'a> Context<'a> {
         self.live.timers.cancel(id);
     }
 
-    /// Ends the agent's run with `Ok` once this callback is over and what was sent is on its way.
+    /// Leaves the cluster in good order, once. The other members are told, and send nothing new here; what was sent already arrives, and this member may send as
+    /// before. When nothing can come any more, [`on_drained`](crate::Application::on_drained) is called; after it this member sends nothing, and when all
+    /// of that has arrived, the agent's run ends with `Ok`. Snapshots go on meanwhile, with this member and then without it.
+    ///
+    /// While fewer than the cluster's `min_members` would stay, the coordinator refuses it: the member goes on as it is, and asks again every few seconds. A
+    /// restore undoes it with everything else.
+    pub fn leave(&mut self) {
+        self.live.leaving.want();
+    }
+
+    /// Ends the agent's run with `Ok` once this callback is over and what was sent is on its way. For the cluster that is the loss of a
+    /// member, which has to come back; to end for good, [`leave`](Self::leave).
     pub fn shutdown(&mut self) {
         self.live.shutdown = true;
     }

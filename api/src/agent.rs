@@ -94,6 +94,9 @@ pub struct Assignment {
     /// The members of the cluster; left out when the agent has them, or needs none because it is to wait or to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
+    /// How far the member's leaving is; nothing while it is to stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<Leave>,
     /// The snapshots that are being recorded.
     pub snapshots: Vec<OpenSnapshot>,
     /// How the last few snapshots ended, newest last.
@@ -140,11 +143,41 @@ pub enum Desired {
     },
     /// Hold still, load and verify the part, and report; give nothing to the application yet.
     Prepare(Box<PrepareRestore>),
+    /// End with success: the member has left.
+    End {},
     /// Stop: a newer incarnation has taken over, or the cluster was put back to a snapshot that this member isn't in.
     Leave {
         /// Why.
         why: String,
     },
+}
+
+/// How far a member's leaving is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Leave {
+    /// An operator asks it to leave: its application decides when it is ready, and says so with [`ReportEvent::Leaving`].
+    Asked {},
+    /// It is leaving: its peers are being told to send it nothing new. It runs on, and takes part in snapshots.
+    Draining {},
+    /// Its peers send it nothing any more. Once it has received what they have sent, has handed over what it has, and all of that has been acknowledged, it says
+    /// so with [`ReportEvent::Left`].
+    Drained {
+        /// How many messages each peer has sent it in this generation.
+        sent: Vec<SentBy>,
+    },
+    /// It has left. It stays until a snapshot without it is committed, in case that the cluster has to be put back to one that it is in.
+    Left {},
+}
+
+/// How many messages a peer has sent the asking member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SentBy {
+    /// The peer.
+    #[schema(value_type = String)]
+    pub member: MemberName,
+    /// How many.
+    pub messages: u64,
 }
 
 /// A member's part of a restore.
@@ -225,6 +258,20 @@ pub struct Peers {
     pub revision: u64,
     /// Every member, the asking one included.
     pub members: Vec<Peer>,
+    /// Incarnations that have left this generation in good order: channels with them, and with older ones, are closed and count no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftPeer>,
+}
+
+/// An incarnation that has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeftPeer {
+    /// The member's number.
+    #[schema(value_type = u32)]
+    pub member_id: MemberId,
+    /// Its incarnation.
+    #[schema(value_type = u64)]
+    pub incarnation: Incarnation,
 }
 
 /// A member as its peers need to know it.
@@ -241,6 +288,9 @@ pub struct Peer {
     pub incarnation: Incarnation,
     /// Where its data plane listens.
     pub address: String,
+    /// Whether it is leaving. Who sees this sends it nothing new, and reports [`ReportEvent::Drained`] once nothing waits to be sent to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// A snapshot that is being recorded.
@@ -364,6 +414,38 @@ pub enum ReportEvent {
         /// The generation.
         #[schema(value_type = u64)]
         generation: Generation,
+    },
+    /// The member's application wants to leave. Refused while too few would stay (`too_few_members`).
+    Leaving {
+        /// The generation that it runs in.
+        #[schema(value_type = u64)]
+        generation: Generation,
+    },
+    /// The member sends another one, which is leaving, nothing any more.
+    Drained {
+        /// The generation that it runs in.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// Who is leaving.
+        #[schema(value_type = String)]
+        member: MemberName,
+        /// The incarnation that is.
+        #[schema(value_type = u64)]
+        leaving: Incarnation,
+        /// How many messages it has sent it in this generation.
+        sent: u64,
+    },
+    /// The member has ended: it sends and receives nothing any more, all that it sent has been acknowledged, and this is what it counts.
+    Left {
+        /// The generation that it ran in.
+        #[schema(value_type = u64)]
+        generation: Generation,
+        /// Of each outgoing channel.
+        #[schema(value_type = Vec<Object>)]
+        sent: Vec<Sent>,
+        /// Of each incoming channel.
+        #[schema(value_type = Vec<Object>)]
+        received: Vec<Received>,
     },
 }
 

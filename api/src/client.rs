@@ -13,7 +13,7 @@ use crate::{
     archive::ArchiveInfo,
     audit::{AuditRow, ExportAudit, ListAudit, VerifyAudit},
     chain::AuditVerification,
-    cluster::{Cluster, CreateCluster, Member, PageQuery},
+    cluster::{Cluster, CreateCluster, LeaveRequest, Member, PageQuery},
     gc::{Collection, GcOptions, GcPlan, GcReport},
     restore::{CancelRestore, Restore, StartRestore},
     restore_plan::RestorePlan,
@@ -322,6 +322,16 @@ impl Client {
     /// Has a halted cluster go on.
     pub async fn resume_cluster(&self, cluster: &ClusterName, request: &ResumeCluster) -> Result<Cluster> {
         self.post(&["v1", "clusters", cluster.as_str(), "resume"], request).await
+    }
+
+    /// Asks a member to leave in good order.
+    pub async fn leave(&self, cluster: &ClusterName, member: &MemberName, request: &LeaveRequest) -> Result<Member> {
+        self.post(&["v1", "clusters", cluster.as_str(), "members", member.as_str(), "leave"], request).await
+    }
+
+    /// Takes back that a member was asked to leave.
+    pub async fn stay(&self, cluster: &ClusterName, member: &MemberName) -> Result<Member> {
+        self.post(&["v1", "clusters", cluster.as_str(), "members", member.as_str(), "stay"], &()).await
     }
 
     /// A restore as it is now.

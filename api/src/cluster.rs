@@ -205,6 +205,19 @@ pub enum MemberState {
     Suspect,
     /// It didn't come back, or its lease ran out.
     Lost,
+    /// It is leaving: it runs, and its peers send it nothing new.
+    Leaving,
+    /// It has left in good order.
+    Left,
+}
+
+/// Asks a member to leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveRequest {
+    /// Also if fewer than `min_members` would stay.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A member as the coordinator sees it.
@@ -221,6 +234,9 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Whether it is there.
     pub state: MemberState,
+    /// Whether an operator has asked it to leave.
+    #[serde(default)]
+    pub asked_to_leave: bool,
     /// Where its data plane listens, `host:port`.
     pub address: String,
     /// When this incarnation registered.

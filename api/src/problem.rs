@@ -34,6 +34,10 @@ pub enum ProblemCode {
     ClusterNotRunning,
     /// A member is lost, and the request needs all of them.
     MemberLost,
+    /// If the member left, fewer than `min_members` would stay.
+    TooFewMembers,
+    /// The member is leaving already.
+    MemberLeaving,
     /// Another snapshot of the cluster is under way, and there is no slot for one more.
     SnapshotUnderWay,
     /// A restore of the cluster is under way.

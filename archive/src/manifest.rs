@@ -6,8 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, Logged, MemberName, PartCounters, Received, Recorded, Sent, SnapshotId,
-    ViewMember,
+    CertifiedSnapshot, ClusterName, Departed, Epoch, Generation, Incarnation, Logged, MemberName, PartCounters, Received,
+    Recorded, Sent, SnapshotId, ViewMember, Violation, certificate,
 };
 use uuid::Uuid;
 
@@ -58,6 +58,9 @@ pub struct Manifest {
     pub labels: BTreeMap<String, String>,
     /// One part for each member of the view.
     pub parts: Vec<Part>,
+    /// The members that had left before the snapshot began and that a part still counts a channel with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departed: Vec<Departed>,
 }
 
 /// One member's contribution.
@@ -190,6 +193,14 @@ impl Manifest {
         self.parts.iter().map(|part| part.counters(self.generation)).collect()
     }
 
+    /// Checks the counters: whether they prove the cut consistent and the states of all channels exact.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn certify(&self) -> Result<CertifiedSnapshot, Vec<Violation>> {
+        certificate::verify_with(self.generation, &self.view(), &self.part_counters(), &self.departed)
+    }
+
     fn sorted(&self) -> Self {
         let mut manifest = self.clone();
         manifest.parts.sort_by(|a, b| a.member.cmp(&b.member));
@@ -200,6 +211,11 @@ impl Manifest {
             part.recorded.sort_by(|a, b| a.from.cmp(&b.from));
             part.logged.sort_by(|a, b| a.to.cmp(&b.to));
             part.peers.sort_by(|a, b| a.member.cmp(&b.member));
+        }
+        manifest.departed.sort_by(|a, b| a.member.cmp(&b.member));
+        for departed in &mut manifest.departed {
+            departed.sent.sort_by(|a, b| a.to.cmp(&b.to));
+            departed.received.sort_by(|a, b| a.from.cmp(&b.from));
         }
         manifest
     }

@@ -2,7 +2,7 @@
 //! its recorded length. Reads no object but the manifest; [`Archive::verify_snapshot`] reads them all.
 
 use futures::{FutureExt, StreamExt, stream};
-use stillframe_protocol::{ClusterName, MemberName, SnapshotId, certificate};
+use stillframe_protocol::{ClusterName, MemberName, SnapshotId};
 
 use crate::{
     archive::Archive,
@@ -35,7 +35,7 @@ impl Archive {
         let checked = tokio::task::spawn_blocking(move || {
             let part = |part| check_part(&manifest.cluster, manifest.snapshot, part, &spill_dir).err();
             let mut problems: Vec<Problem> = manifest.parts.iter().filter_map(part).collect();
-            let certificate = certificate::verify(manifest.generation, &manifest.view(), &manifest.part_counters());
+            let certificate = manifest.certify();
             let messages_in_flight = match certificate {
                 Ok(certificate) => certificate.messages_in_flight(),
                 Err(violations) => {

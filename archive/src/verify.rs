@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, Seq, SeqRanges, SnapshotId, Violation, certificate};
+use stillframe_protocol::{CertifiedSnapshot, ClusterName, MemberName, Seq, SeqRanges, SnapshotId, Violation};
 
 use crate::{
     archive::Archive,
@@ -169,7 +169,7 @@ impl Archive {
             .collect()
             .await;
         problems.extend(found.into_iter().flatten());
-        match certificate::verify(manifest.generation, &manifest.view(), &manifest.part_counters()) {
+        match manifest.certify() {
             Ok(certificate) if problems.is_empty() => Ok(VerifiedSnapshot {
                 objects: objects.len() as u64,
                 bytes: objects.iter().map(|(_, object)| object.bytes).sum(),

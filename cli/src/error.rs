@@ -195,6 +195,8 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::UnknownSchedule
         | ProblemCode::UnknownRestore
         | ProblemCode::UnknownHold
+        | ProblemCode::TooFewMembers
+        | ProblemCode::MemberLeaving
         | ProblemCode::SnapshotNeeded
         | ProblemCode::CollectionSuspended
         | ProblemCode::ClusterExists

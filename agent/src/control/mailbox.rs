@@ -44,6 +44,8 @@ pub(crate) struct Mail {
     pub(crate) target: Option<Target>,
     /// Outcomes not seen before, in their order.
     pub(crate) outcomes: Vec<Outcome>,
+    /// The member is to leave.
+    pub(crate) leave: bool,
     pub(crate) end: Option<End>,
 }
 
@@ -88,6 +90,12 @@ impl Mailbox {
         }
         inner.mail.target = Some(target);
         drop(inner);
+        self.ring();
+    }
+
+    /// The member is to leave.
+    pub(crate) fn leave(&self) {
+        self.inner().mail.leave = true;
         self.ring();
     }
 

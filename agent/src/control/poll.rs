@@ -119,7 +119,7 @@ pub(crate) async fn run(reporter: Reporter, lease: Arc<Lease>, mailbox: Arc<Mail
     let margin = margin(lease.length(), plane.addresses());
     let mut search = Search::new(plane.addresses(), lease.length());
     let mut query = AssignmentQuery { incarnation: *incarnation, ..AssignmentQuery::default() };
-    let mut peers = Arc::new(Peers { revision: 0, members: Vec::new() });
+    let mut peers = Arc::new(Peers { revision: 0, members: Vec::new(), left: Vec::new() });
     let mut patience = Patience::new();
     let mut newest = Epoch(0);
     loop {

@@ -17,7 +17,8 @@ use crate::{
 impl Driver {
     /// Acts on what the control loop left.
     pub(super) fn read_mail(&mut self) -> Result<Next, AgentError> {
-        let Mail { target, outcomes, end } = self.mailbox.take();
+        let Mail { target, outcomes, leave, end } = self.mailbox.take();
+        self.asked_to_leave |= leave;
         match end {
             None => {}
             Some(End::Shutdown) => return Ok(Next::Farewell),
@@ -25,13 +26,13 @@ impl Driver {
             Some(End::Failed(error)) => return Err(error),
         }
         self.outcomes.take(outcomes);
-        if let Some(target) = target {
-            self.apply(target)?;
+        match target {
+            Some(target) => self.apply(target),
+            None => Ok(Next::GoOn),
         }
-        Ok(Next::GoOn)
     }
 
-    fn apply(&mut self, target: Target) -> Result<(), AgentError> {
+    fn apply(&mut self, target: Target) -> Result<Next, AgentError> {
         let Target { assignment, peers, received_at } = target;
         if peers.revision != self.peers_revision {
             self.peers_revision = peers.revision;
@@ -41,7 +42,11 @@ impl Driver {
             Desired::Wait { why } => {
                 tracing::debug!(why, "waiting");
                 self.hold(Hold::Waiting);
-                return Ok(());
+                return Ok(Next::GoOn);
+            }
+            Desired::End {} => {
+                tracing::info!("the member has left");
+                return Ok(Next::Farewell);
             }
             Desired::Leave { why } => {
                 let reporter = &self.outward.reporter;
@@ -50,19 +55,22 @@ impl Driver {
             }
             Desired::Prepare(part) => {
                 self.prepare(part);
-                return Ok(());
+                return Ok(Next::GoOn);
             }
             Desired::Run { generation, epoch, restore, channel_state, aligned_timeout } => {
                 if !self.run_in(*generation, *epoch, *restore, *channel_state)? {
-                    return Ok(());
+                    return Ok(Next::GoOn);
                 }
                 if let Some(live) = &mut self.live {
                     live.aligned_timeout = aligned_timeout.map(HumanDuration::get);
                 }
             }
         }
-        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(live) = &mut self.live else { return Ok(Next::GoOn) };
         let app = &mut *self.app;
+        // Cut first: what is done because of a member that came or left is behind the cuts of snapshots that began before.
+        live.begin_snapshots(&assignment, received_at, app);
+        live.leaving.heard(assignment.leave.clone());
         if live.peers_revision != peers.revision {
             if live.update_peers(&peers) {
                 app.on_peers(&mut Context::new(live));
@@ -76,8 +84,8 @@ impl Driver {
             self.last_committed = Some(snapshot);
             app.on_committed(Committed { snapshot, covers: Covers::Cut(epoch) });
         }
-        live.follow_snapshots(&assignment, received_at, app);
-        Ok(())
+        live.name_snapshots(&assignment, received_at, app);
+        Ok(Next::GoOn)
     }
 
     /// Sees to it that the member runs in this generation. False if it can't yet.
@@ -129,11 +137,15 @@ impl Driver {
 }
 
 impl Live {
-    /// Begins, names and drops snapshots as the assignment lists them.
-    fn follow_snapshots(&mut self, assignment: &Assignment, received_at: std::time::Instant, app: &mut dyn crate::Application) {
+    /// Begins and drops snapshots as the assignment lists them.
+    fn begin_snapshots(&mut self, assignment: &Assignment, received_at: std::time::Instant, app: &mut dyn crate::Application) {
         let aligned_until = self.aligned_timeout.map(|timeout| received_at + timeout);
         self.books().begin(assignment, aligned_until);
         self.settle(app);
+    }
+
+    /// Gives what is recorded its snapshots, as the assignment lists them.
+    fn name_snapshots(&mut self, assignment: &Assignment, received_at: std::time::Instant, app: &mut dyn crate::Application) {
         self.books().name(assignment, received_at);
         self.settle(app);
     }

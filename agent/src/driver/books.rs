@@ -73,7 +73,7 @@ impl Books<'_> {
 
     /// [`Output::Replaced`](stillframe_protocol::Output::Replaced).
     pub(crate) fn replaced(&mut self, from: MemberId, incarnation: Incarnation, epochs: &[Epoch]) {
-        self.fail(from, epochs, AbortReason::MemberFailed, |channel| {
+        self.fail(from, epochs, AbortReason::MembershipChanged, |channel| {
             let Channel { from, to } = channel;
             format!("{from} was replaced by incarnation {incarnation} before {from} -> {to} was closed")
         });

@@ -17,6 +17,7 @@ use super::{
     books::Books,
     channel::{Incoming, Outgoing, window_takes},
     held::Held,
+    leaving::{Farewells, Leaving},
     outbox::Outbox,
     recordings::Recordings,
     timers::Timers,
@@ -46,6 +47,10 @@ pub(crate) struct Live {
     pub(crate) timers: Timers,
     /// The application wants the agent to end.
     pub(crate) shutdown: bool,
+    /// How far its leaving is.
+    pub(crate) leaving: Leaving,
+    /// What was said of others that are leaving.
+    pub(super) farewells: Farewells,
     /// The epoch that counted as cut when this generation began.
     pub(super) started_at: Epoch,
     pub(super) participant: Participant,
@@ -93,6 +98,8 @@ impl Live {
             peers_revision,
             timers: Timers::default(),
             shutdown: false,
+            leaving: Leaving::default(),
+            farewells: Farewells::default(),
             started_at,
             participant,
             outgoing: BTreeMap::new(),
@@ -131,7 +138,13 @@ impl Live {
         if message.len() > limits.max_message_bytes {
             return Err(SendError::TooLarge { limit: limits.max_message_bytes, found: message.len() });
         }
+        if self.leaving.is_silent() {
+            return Err(SendError::HasLeft);
+        }
         let Some(id) = self.directory.id(to) else { return Err(SendError::UnknownMember { to: to.clone() }) };
+        if self.directory.is_leaving(id) {
+            return Err(SendError::Leaving { to: to.clone(), message });
+        }
         if id == self.me() {
             check_outbox(&self.own, limits, to, &message)?;
             self.own.push(message);
@@ -348,6 +361,7 @@ impl Live {
         let newer = self.directory.updated(peers);
         let changed = !newer.same_names(&self.directory);
         (self.directory, self.peers_revision) = (newer, peers.revision);
+        self.part_with_the_left();
         changed
     }
 

@@ -15,6 +15,7 @@
 //! | open snapshots, and what the participant and the coordinator say of them | [`recordings`], [`books`] |
 //! | how snapshots ended | [`outcomes`] |
 //! | a restore that is being prepared | [`preparation`] |
+//! | leaving in good order, letting others leave | [`leaving`] |
 //! | ending well, and what others see meanwhile | [`farewell`], [`published`] |
 
 mod acknowledging;
@@ -23,6 +24,7 @@ pub(crate) mod books;
 pub(crate) mod channel;
 mod farewell;
 mod held;
+pub(crate) mod leaving;
 mod live;
 pub(crate) mod outbox;
 pub(crate) mod outcomes;
@@ -142,6 +144,8 @@ pub(crate) struct Driver {
     /// Outcomes that wait until the member runs again.
     outcomes: Outcomes,
     last_committed: Option<SnapshotId>,
+    /// The agent's handle asked that it leave.
+    asked_to_leave: bool,
     published_at: Instant,
 }
 
@@ -185,6 +189,7 @@ impl Driver {
             running_report: None,
             outcomes: Outcomes::default(),
             last_committed: None,
+            asked_to_leave: false,
             published_at: Instant::now(),
         }
     }
@@ -231,6 +236,9 @@ impl Driver {
         if let Some(live) = &mut self.live {
             let app = &mut *self.app;
             for _ in 0..TIMERS_A_TURN {
+                if live.leaving.is_silent() {
+                    break;
+                }
                 let Some(timer) = live.timers.due(now) else { break };
                 app.on_timer(&mut Context::new(live), timer);
                 live.settle(app);
@@ -248,6 +256,7 @@ impl Driver {
             live.break_marked();
             live.acknowledge_if_due(now, &mut *self.app);
             live.unalign_due(now, &mut *self.app);
+            live.look_after_leaving(self.asked_to_leave, &self.outward, &mut *self.app);
             let (participant, directory) = (&live.participant, &live.directory);
             if live.recordings.next_progress().is_some_and(|at| at <= now) {
                 live.recordings.report_progress(now, |epoch, since| Live::missing(participant, directory, epoch, since));

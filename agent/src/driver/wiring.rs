@@ -87,8 +87,10 @@ impl Live {
         let Accepted { preamble: Preamble { generation, from, from_id, from_incarnation, .. }, link } = accepted;
         let known = self.directory.peer(from_id).map(|peer| (&peer.member, peer.incarnation));
         let stale = known.is_some_and(|(name, incarnation)| *name != from || incarnation > from_incarnation);
+        // What one that left says is of the past, and nobody waits for it.
+        let stale = stale || self.directory.has_left(from_id, from_incarnation);
         if generation != self.generation() || stale {
-            tracing::debug!(%from, incarnation = %from_incarnation, %generation, "a connection of a member that was replaced is closed");
+            tracing::debug!(%from, incarnation = %from_incarnation, %generation, "a connection of a member that was replaced, or has left, is closed");
             return;
         }
         self.directory.learn(from_id, from, from_incarnation);

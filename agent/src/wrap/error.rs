@@ -20,6 +20,14 @@ pub enum WrapError {
         /// The name.
         to: MemberName,
     },
+    /// The member is leaving: it takes in what was sent already, and nothing new.
+    #[error("{to} is leaving, and is sent nothing new; choose another of the peers")]
+    Leaving {
+        /// The name.
+        to: MemberName,
+        /// The message, handed back.
+        message: Bytes,
+    },
     /// A message to oneself needs no wrapping, and wouldn't be part of any snapshot on its way.
     #[error("{to} is this member itself: deliver the message directly")]
     ToItself {

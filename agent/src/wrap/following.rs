@@ -25,9 +25,16 @@ impl Member {
             return false;
         }
         let Some(running) = &mut self.running else { return false };
-        if let Some(Target { assignment, received_at, .. }) = self.unnamed.take() {
+        if let Some((Target { assignment, received_at, .. }, peers_changed)) = self.unnamed.take() {
             running.books(&self.directory).name(&assignment, received_at);
+            if peers_changed {
+                running.peers_changed(&self.directory);
+                self.notices.push_back(Action::Peers);
+            }
             return true;
+        }
+        if let Some(member) = &self.enlisted {
+            running.say_farewells(&self.directory, &member.outward);
         }
         if std::mem::take(&mut self.announce) {
             let generation = running.generation();
@@ -54,7 +61,7 @@ impl Member {
     fn read_news(&mut self) {
         let span = self.background.span.clone();
         let _in_span = span.enter();
-        let Mail { target, outcomes, end } = self.mailbox.take();
+        let Mail { target, outcomes, leave: _, end } = self.mailbox.take();
         match end {
             None => {}
             Some(End::Shutdown | End::Abandoned) => {
@@ -87,6 +94,7 @@ impl Member {
                 tracing::debug!(why, "waiting");
                 self.hold = Some(Hold::Waiting);
             }
+            Desired::End {} => self.ended = true,
             Desired::Leave { why } => {
                 let Some(member) = &self.enlisted else { return Ok(()) };
                 let (cluster, name) = (member.outward.reporter.cluster.clone(), self.me().clone());
@@ -106,10 +114,8 @@ impl Member {
     fn follow(&mut self, target: Target, begins: bool) {
         let Some(running) = &mut self.running else { return };
         let told = std::mem::replace(&mut self.peers_told, self.peers_revision);
-        if told != self.peers_revision && !begins {
-            running.peers_changed();
-            self.notices.push_back(Action::Peers);
-        }
+        let untold = self.unnamed.as_ref().is_some_and(|(_, peers_changed)| *peers_changed);
+        let peers_changed = (told != self.peers_revision && !begins) || untold;
         let generation = running.generation();
         let mine = |open: &&OpenSnapshot| open.in_view && open.generation == generation;
         let oldest = target.assignment.snapshots.iter().filter(mine).map(|open| open.epoch).min();
@@ -117,8 +123,9 @@ impl Member {
             self.last_committed = Some(snapshot);
             self.notices.push_back(Action::Committed(Committed { snapshot, covers: Covers::Cut(epoch) }));
         }
+        // Cut first: what is done because of a member that came or left is behind the cuts of snapshots that began before.
         running.books(&self.directory).begin(&target.assignment, None);
-        self.unnamed = Some(target);
+        self.unnamed = Some((target, peers_changed));
     }
 
     /// Sees to it that the member runs in this generation. False if it can't yet.

@@ -100,7 +100,8 @@ pub struct Member {
     pub(super) announce: bool,
     pub(super) running_report: Option<crate::driver::channel::AbortOnDrop>,
     /// An assignment whose snapshots are to be named once they are captured.
-    pub(super) unnamed: Option<Target>,
+    /// Whether the application is to be told then that the list of peers is another one.
+    pub(super) unnamed: Option<(Target, bool)>,
     /// Frames that wait: the member holds still, or actions weren't taken out.
     pub(super) inbox: VecDeque<(Frame, usize)>,
     pub(super) inbox_bytes: u64,
@@ -134,6 +135,9 @@ impl Member {
         let Some(id) = directory.id(to) else { return Err(WrapError::UnknownMember { to: to.clone() }) };
         if id == member.id {
             return Err(WrapError::ToItself { to: to.clone() });
+        }
+        if directory.is_leaving(id) {
+            return Err(WrapError::Leaving { to: to.clone(), message });
         }
         let full = |(message, messages, bytes)| WrapError::OutboxFull { to: to.clone(), messages, bytes, message };
         let (sent, room) = running.send(id, message, at_once).map_err(full)?;
@@ -325,6 +329,10 @@ impl Member {
         }
         if let (FrameBody::Open { .. }, None, None) = (&frame.body, self.hold, self.directory.name(from)) {
             return Err(UnwrapError::UnknownMember { from });
+        }
+        if self.directory.has_left(from, frame.from_incarnation) {
+            // What one that left says is of the past, and nobody waits for it.
+            return Err(UnwrapError::Refused(ReceiveError::UnknownChannel { from }));
         }
         let newer = self.running.as_ref().is_some_and(|running| frame.generation > running.generation());
         if newer && self.hold.is_none() {

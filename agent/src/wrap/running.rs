@@ -15,7 +15,13 @@ use crate::{
     Room,
     config::Limits,
     directory::Directory,
-    driver::{Live, books::Books, channel::window_takes, recordings::Recordings},
+    driver::{
+        Live,
+        books::Books,
+        channel::window_takes,
+        leaving::Farewells,
+        recordings::{Outward, Recordings},
+    },
 };
 
 /// A member in one generation.
@@ -36,6 +42,8 @@ pub(super) struct Running {
     retry_at: Option<Instant>,
     carrier: Carrier,
     limits: Arc<Limits>,
+    /// What was said of others that are leaving.
+    farewells: Farewells,
 }
 
 impl Running {
@@ -59,7 +67,14 @@ impl Running {
             retry_at: None,
             carrier,
             limits,
+            farewells: Farewells::default(),
         }
+    }
+
+    /// Says of those that are leaving that nothing is sent to them any more, once nothing waits.
+    pub(super) fn say_farewells(&mut self, directory: &Directory, outward: &Outward) {
+        let Self { farewells, participant, outgoing, .. } = self;
+        farewells.say(directory, participant, outward, |id| outgoing.get(&id).is_none_or(|channel| channel.outbox.is_empty()));
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -197,7 +212,13 @@ impl Running {
     }
 
     /// The list of peers is another one: channels to members that were replaced begin anew.
-    pub(super) fn peers_changed(&mut self) {
+    pub(super) fn peers_changed(&mut self, directory: &Directory) {
+        for (peer, incarnation) in directory.left() {
+            self.participant.depart(peer, incarnation);
+            if !directory.is_member(peer) {
+                self.outgoing.remove(&peer);
+            }
+        }
         self.stirred.extend(self.outgoing.keys());
     }
 

@@ -9,6 +9,7 @@ mod connections;
 mod control;
 mod docs;
 mod flood;
+mod leaving;
 mod ledger;
 mod logged;
 mod peers;

@@ -11,15 +11,15 @@ use stillframe_agent::control::{ControlError, ControlPlane};
 use stillframe_api::{
     HumanDuration,
     agent::{
-        Arrived, Assignment, AssignmentQuery, Desired, OpenSnapshot, Outcome, PartReport, Peer, Peers, PrepareRestore, Register,
-        Registered, ReportAccepted, ReportEvent,
+        Arrived, Assignment, AssignmentQuery, Desired, Leave, LeftPeer, OpenSnapshot, Outcome, PartReport, Peer, Peers,
+        PrepareRestore, Register, Registered, ReportAccepted, ReportEvent,
     },
     cluster::ClusterPhase,
 };
 use stillframe_archive::{Archive, ArchiveUrl, ChannelRecord, ChannelsReader, Role};
 use stillframe_protocol::{
-    ChannelState, ClusterName, Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, RestoreId, SeqRanges,
-    SnapshotId, ViewMember, certificate,
+    ChannelState, ClusterName, Departed, Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, RestoreId,
+    SeqRanges, SnapshotId, ViewMember, certificate,
     resumption::{Resumption, resumption},
 };
 use tokio::sync::watch;
@@ -34,6 +34,7 @@ pub(crate) struct Member {
     instance: Uuid,
     pub(crate) address: String,
     pub(crate) desired: Desired,
+    pub(crate) leave: Option<Leave>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +56,9 @@ struct State {
     away: bool,
     /// Who hears of no snapshot after this epoch.
     deaf: BTreeMap<MemberName, Epoch>,
+    /// Those that left, and what they counted.
+    left: Vec<LeftPeer>,
+    departed: Vec<Departed>,
 }
 
 /// The coordinator.
@@ -82,6 +86,8 @@ pub(crate) struct Committed {
     pub(crate) snapshot: SnapshotId,
     pub(crate) parts: BTreeMap<MemberName, PartReport>,
     pub(crate) in_flight: u64,
+    /// Those that had left and that its certificate needed.
+    pub(crate) departed: Vec<MemberName>,
 }
 
 impl Committed {
@@ -231,6 +237,32 @@ impl Plane {
         self.change(|state| _ = state.deaf.remove(&name(of)));
     }
 
+    /// How far a member's leaving is; all hear of it.
+    pub(crate) fn leave(&self, of: &str, leave: Leave) {
+        self.change(|state| {
+            state.members.get_mut(&name(of)).unwrap().leave = Some(leave);
+            state.peers_revision = state.revision;
+        });
+    }
+
+    /// It is known what a member that has left counted, and its peers haven't heard of it.
+    pub(crate) fn departed(&self, counters: Departed) {
+        self.change(|state| {
+            state.members.get_mut(&counters.member).unwrap().leave = Some(Leave::Left {});
+            state.departed.push(counters);
+        });
+    }
+
+    /// A member has left: its assignment stays, the others hear of its end.
+    pub(crate) fn left(&self, counters: Departed) {
+        self.change(|state| {
+            let member = &state.members[&counters.member];
+            state.left.push(LeftPeer { member_id: member.id, incarnation: member.incarnation });
+            state.members.get_mut(&counters.member).unwrap().leave = Some(Leave::Left {});
+            state.peers_revision = state.revision;
+        });
+    }
+
     /// Lets everyone run.
     pub(crate) fn run_all(&self, generation: u64) {
         self.change(|state| {
@@ -314,10 +346,12 @@ impl Plane {
             })
             .collect();
         let generation = Generation(generation);
-        let certified =
-            certificate::verify(generation, &view, &counters).unwrap_or_else(|wrong| panic!("not consistent: {wrong:#?}"));
+        let needed = certificate::needed(&view, &counters, self.state().departed.clone());
+        let certified = certificate::verify_with(generation, &view, &counters, &needed)
+            .unwrap_or_else(|wrong| panic!("not consistent: {wrong:#?}"));
         self.end(snapshot, true);
-        Committed { snapshot, parts, in_flight: certified.messages_in_flight() }
+        let departed = needed.into_iter().map(|gone| gone.member).collect();
+        Committed { snapshot, parts, in_flight: certified.messages_in_flight(), departed }
     }
 
     pub(crate) async fn snapshot(&self, generation: u64, inline_limit: u64, view: &[&str]) -> Committed {
@@ -439,13 +473,16 @@ impl Plane {
             members: state
                 .members
                 .iter()
+                .filter(|(_, m)| !matches!(m.leave, Some(Leave::Left {})))
                 .map(|(member, m)| Peer {
                     member: member.clone(),
                     member_id: m.id,
                     incarnation: m.incarnation,
                     address: m.address.clone(),
+                    leaving: matches!(m.leave, Some(Leave::Draining {} | Leave::Drained { .. })),
                 })
                 .collect(),
+            left: state.left.clone(),
         });
         let heard = state.deaf.get(member).copied().unwrap_or(state.epoch);
         Ok(Assignment {
@@ -454,6 +491,7 @@ impl Plane {
             phase: ClusterPhase::Running,
             epoch: heard,
             desired,
+            leave: entry.leave.clone(),
             peers,
             snapshots: state.open.iter().filter(|open| open.epoch <= heard).cloned().collect(),
             outcomes: state.outcomes.iter().rev().take(8).rev().cloned().collect(),
@@ -480,7 +518,8 @@ impl ControlPlane for Plane {
             let id = before.as_ref().map_or(next_id, |before| before.id);
             let incarnation = before.map_or(Incarnation(1), |before| before.incarnation.next());
             let desired = Desired::Wait { why: "forming".to_owned() };
-            let member = Member { id, incarnation, instance: request.instance, address: request.address.clone(), desired };
+            let member =
+                Member { id, incarnation, instance: request.instance, address: request.address.clone(), desired, leave: None };
             state.members.insert(request.member.clone(), member);
             state.peers_revision = state.revision;
             (id, incarnation)

@@ -118,6 +118,7 @@ pub(crate) async fn parts(archive: &Archive, name: &str, n: u128) -> Manifest {
         started_at: "2026-01-02T03:04:05.678901Z".parse().expect("a time"),
         labels: BTreeMap::from([("reason".to_owned(), "before \"the\" change".to_owned())]),
         parts: vec![part_1, part_2],
+        departed: Vec::new(),
     }
 }
 

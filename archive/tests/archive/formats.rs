@@ -9,8 +9,8 @@ use stillframe_archive::{
     ManifestError, ObjectEntry, ObjectKey, ObjectWriter, Part, Place, Role, channels::MAX_PAYLOAD_BYTES,
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, Incarnation, Logged, MemberName, Received, Recorded, Sent, Seq, SeqRanges, SnapshotId,
-    ViewMember,
+    ClusterName, Departed, Epoch, Generation, Incarnation, Logged, MemberName, Received, Recorded, Sent, Seq, SeqRanges,
+    SnapshotId, ViewMember,
 };
 use uuid::Uuid;
 
@@ -60,7 +60,30 @@ fn example() -> Manifest {
                 peers: vec![],
             },
         ],
+        departed: Vec::new(),
     }
+}
+
+#[test]
+fn a_member_that_left_is_written_with_what_it_counted_and_proves_the_channels_with_it() {
+    let mut manifest = example();
+    let whole = manifest.to_bytes();
+    assert!(!std::str::from_utf8(&whole).expect("UTF-8").contains("departed"), "nothing is said where nobody left");
+    let (gone, p1) = (member("p9"), member("p1"));
+    manifest.parts[1].sent.push(Sent { to: gone.clone(), messages: 4 });
+    assert!(manifest.certify().is_err(), "p9 isn't in the view");
+    manifest.departed = vec![Departed {
+        member: gone,
+        incarnation: Incarnation(6),
+        sent: vec![Sent { to: member("p2"), messages: 8 }],
+        received: vec![Received { from: p1, ranges: ranges(&[(1, 4)]) }],
+    }];
+    let text = manifest.to_bytes();
+    let expected = r#","departed":[{"member":"p9","incarnation":6,"sent":[{"to":"p2","messages":8}],"received":[{"from":"p1","ranges":[[1,4]]}]}]}"#;
+    assert!(std::str::from_utf8(&text).expect("UTF-8").trim_end().ends_with(expected));
+    assert_eq!(Manifest::from_bytes(&text).expect("it reads").departed, manifest.departed);
+    let wrong: Vec<String> = manifest.certify().err().unwrap_or_default().iter().map(ToString::to_string).collect();
+    assert!(wrong.iter().all(|line| !line.contains("p9")), "{wrong:?}");
 }
 
 /// The shape is a public promise (docs/archive-format.md): a change here is a new format number, or it only adds fields.
@@ -181,6 +204,7 @@ prop_compose! {
             started_at: jiff::Timestamp::from_microsecond(micros).expect("a time"),
             labels,
             parts,
+            departed: Vec::new(),
         }
     }
 }

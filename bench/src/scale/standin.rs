@@ -171,6 +171,7 @@ impl StandIn {
             }
             Desired::Wait { .. } => return Ok(()),
             Desired::Prepare(_) => bail!("stand-ins can't be restored"),
+            Desired::End {} => bail!("told to end, and it didn't leave"),
             Desired::Leave { why } => bail!("told to leave: {why}"),
         }
         let mut open: Vec<&OpenSnapshot> = assignment.snapshots.iter().filter(|open| open.in_view).collect();

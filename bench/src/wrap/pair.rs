@@ -102,7 +102,7 @@ impl ControlPlane for Lenient {
         let mut members = self.members.lock().map_err(|_| ControlError::Refused("a panic".to_owned()))?;
         let member_id = MemberId(members.len() as u32 + 1);
         let Register { member, address, .. } = request.clone();
-        members.push(Peer { member, member_id, incarnation: Incarnation(1), address });
+        members.push(Peer { member, member_id, incarnation: Incarnation(1), address, leaving: false });
         let lease = HumanDuration::from_millis(3_600_000);
         Ok(Registered {
             member_id,
@@ -142,7 +142,8 @@ impl ControlPlane for Lenient {
                 channel_state: Default::default(),
                 aligned_timeout: None,
             },
-            peers: Some(Peers { revision: 1, members }),
+            peers: Some(Peers { revision: 1, members, left: Vec::new() }),
+            leave: None,
             snapshots: Vec::new(),
             outcomes: Vec::new(),
             replica: Uuid::nil(),

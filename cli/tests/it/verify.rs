@@ -68,6 +68,7 @@ async fn fill(dir: &Path) -> Vec<SnapshotId> {
             started_at: jiff::Timestamp::UNIX_EPOCH,
             labels: BTreeMap::new(),
             parts,
+            departed: Vec::new(),
         };
         archive.write_manifest(&manifest).await.expect("it is stored");
         snapshots.push(snapshot);

@@ -6,6 +6,7 @@ use stillframe_protocol::{Epoch, Generation, Incarnation, MemberName, RestoreId,
 use super::{
     Facts, Refusal,
     facts::{Presence, Standing},
+    leave,
 };
 
 /// What a member is to be doing.
@@ -40,6 +41,8 @@ pub enum Wanted {
         /// How often it was asked to try again.
         attempt: u32,
     },
+    /// End with success: it has left.
+    End,
     /// Stop.
     Leave {
         /// Why.
@@ -89,6 +92,9 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
     if incarnation > member.incarnation {
         return Err(Refusal::Fenced { member: name.clone(), expected: member.incarnation, found: incarnation });
     }
+    if member.left.is_some_and(|left| left.incarnation >= incarnation) && !leave::lingers(facts, member, incarnation) {
+        return Ok(Wanted::End);
+    }
     if incarnation < member.incarnation {
         return Ok(Wanted::Leave { why: format!("incarnation {} of {name} has taken over", member.incarnation) });
     }
@@ -123,10 +129,10 @@ pub fn wanted(facts: &Facts, name: &MemberName, incarnation: Incarnation) -> Res
         }
     }
     match (member.standing, cluster.phase) {
-        (Standing::Active, ClusterPhase::Running | ClusterPhase::Restoring) => {
+        (Standing::Active | Standing::Left, ClusterPhase::Running | ClusterPhase::Restoring) => {
             Ok(Wanted::Run { generation: member.generation, epoch: member.epoch, restore: member.restore })
         }
-        (Standing::Active, ClusterPhase::Halted | ClusterPhase::Forming) => {
+        (Standing::Active | Standing::Left, ClusterPhase::Halted | ClusterPhase::Forming) => {
             wait(cluster.phase_reason.clone().unwrap_or_else(|| "the cluster is halted".to_owned()))
         }
         (Standing::Replacing, _) => wait(format!(

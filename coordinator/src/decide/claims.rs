@@ -52,7 +52,10 @@ impl Claim {
             ReportEvent::Prepared { generation, .. }
             | ReportEvent::Loading { generation, .. }
             | ReportEvent::PrepareFailed { generation, .. }
-            | ReportEvent::Running { generation } => (*generation, Epoch(0)),
+            | ReportEvent::Running { generation }
+            | ReportEvent::Leaving { generation }
+            | ReportEvent::Drained { generation, .. }
+            | ReportEvent::Left { generation, .. } => (*generation, Epoch(0)),
             ReportEvent::Progress { .. }
             | ReportEvent::Failed { .. }
             | ReportEvent::UploadBegun(_)

@@ -5,7 +5,10 @@ use serde_json::Value;
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_protocol::{MemberName, RestoreId, SnapshotId};
 
-use super::facts::{Facts, Presence, RestoreFacts, SnapshotFacts, Standing};
+use super::{
+    facts::{Facts, MemberFacts, Presence, RestoreFacts, SnapshotFacts, Standing},
+    leave,
+};
 
 /// What comes in from outside with every decision: fresh ids in case some are needed, who acts, and settings of the coordinator.
 #[derive(Debug, Clone)]
@@ -161,8 +164,11 @@ fn reason(detail: &Value) -> Option<String> {
     why.and_then(Value::as_str).map(str::to_owned)
 }
 
-fn peers(facts: &Facts) -> impl Iterator<Item = (&MemberName, u64, &str)> {
-    facts.belonging().map(|member| (&member.name, member.incarnation.0, member.address.as_str()))
+fn peers(facts: &Facts) -> impl Iterator<Item = (&MemberName, u64, Option<&str>, bool)> {
+    let member = |member: &'_ MemberFacts| (member.incarnation.0, member.leaving.is_some());
+    let belonging = facts.belonging().map(move |m| (&m.name, member(m).0, Some(m.address.as_str()), member(m).1));
+    let left = leave::departed(facts).map(|(member, left)| (&member.name, left.incarnation.0, None, false));
+    belonging.chain(left)
 }
 
 /// Whether the difference is visible in anybody's assignment. Compared rather than remembered, so no rule can forget to say so.
@@ -173,6 +179,9 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
     };
     let member = |facts: &Facts| -> Vec<(u64, Presence, bool, Standing, u64)> {
         facts.members.values().map(|m| (m.incarnation.0, m.state, m.seen, m.standing, m.generation.0)).collect()
+    };
+    let leaving = |facts: &Facts| -> Vec<Option<leave::Stage>> {
+        facts.members.values().map(|member| leave::stage(facts, member)).collect()
     };
     // From recording to committing nothing changes for a member: all parts are there.
     let under_way = |facts: &Facts| -> Vec<(SnapshotId, Timestamp)> {
@@ -185,6 +194,7 @@ fn agents_must_know(before: &Facts, next: &Facts) -> bool {
     };
     cluster(before) != cluster(next)
         || member(before) != member(next)
+        || leaving(before) != leaving(next)
         || peers(before).ne(peers(next))
         || under_way(before) != under_way(next)
         || before.outcomes != next.outcomes

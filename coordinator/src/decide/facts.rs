@@ -15,7 +15,8 @@ use stillframe_api::{
     waiting::UnderWay,
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, HoldId, Incarnation, MemberId, MemberName, RestoreId, SnapshotId, name::ScheduleName,
+    ClusterName, Departed, Epoch, Generation, HoldId, Incarnation, MemberId, MemberName, RestoreId, SnapshotId,
+    name::ScheduleName,
 };
 use uuid::Uuid;
 
@@ -55,6 +56,8 @@ pub struct Facts {
     pub continuity: ContinuityFacts,
     /// What is kept; only when that was asked about.
     pub kept: Option<KeptFacts>,
+    /// What members counted that leave with this decision. Never read.
+    pub departures: Vec<DepartureFacts>,
 }
 
 /// Whether the numbers of a cluster go on from the last that was given out, or the database may have lost transactions that gave out more.
@@ -217,6 +220,56 @@ pub enum Standing {
     Replacing,
     /// A restore put it out of the cluster.
     Excluded,
+    /// It has left the active generation in good order.
+    Left,
+}
+
+/// That an operator asked a member to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveWish {
+    /// It is to leave.
+    Asked,
+    /// It is to leave even if fewer than `min_members` stay.
+    Forced,
+}
+
+/// A member on its way out: it runs, and the others send it nothing new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingFacts {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who has said to send it nothing any more, and how many messages it has sent it in all.
+    pub drained: BTreeMap<MemberName, DrainedFacts>,
+}
+
+/// A member's word that it sends another, which is leaving, nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainedFacts {
+    /// The incarnation that said so.
+    pub incarnation: Incarnation,
+    /// How many messages it has sent.
+    pub sent: u64,
+}
+
+/// The latest incarnation of a member that left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftFacts {
+    /// The incarnation.
+    pub incarnation: Incarnation,
+    /// The generation that it left.
+    pub generation: Generation,
+}
+
+/// What a member that left counted at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartureFacts {
+    /// The generation that it left.
+    pub generation: Generation,
+    /// When it did. Snapshots that began later are without it.
+    pub left_at: Timestamp,
+    /// Who, and the counters.
+    pub counters: Departed,
 }
 
 /// A member, as its latest incarnation.
@@ -252,6 +305,15 @@ pub struct MemberFacts {
     pub holder: Option<Uuid>,
     /// When its lease runs out unless renewed.
     pub lease_expires_at: Timestamp,
+    /// That an operator asked it to leave.
+    #[serde(default)]
+    pub leave_wish: Option<LeaveWish>,
+    /// That it is leaving; only while it is active.
+    #[serde(default)]
+    pub leaving: Option<LeavingFacts>,
+    /// The latest incarnation of it that left; kept when a newer one registers.
+    #[serde(default, rename = "left_as")]
+    pub left: Option<LeftFacts>,
 }
 
 impl MemberFacts {
@@ -259,6 +321,13 @@ impl MemberFacts {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.state == Presence::Live && self.seen
+    }
+
+    /// Whether it is the incarnation that left this generation.
+    #[must_use]
+    pub fn has_left(&self, generation: Generation) -> bool {
+        self.standing == Standing::Left
+            && self.left.is_some_and(|left| (left.incarnation, left.generation) == (self.incarnation, generation))
     }
 
     /// Whether this incarnation is there and runs in the generation.
@@ -591,7 +660,7 @@ impl Facts {
 
     /// The members that belong to the cluster.
     pub fn belonging(&self) -> impl Iterator<Item = &MemberFacts> {
-        self.members.values().filter(|member| member.standing != Standing::Excluded)
+        self.members.values().filter(|member| !matches!(member.standing, Standing::Excluded | Standing::Left))
     }
 
     /// The members because of which the generation isn't whole: lost, or replaced by a newer incarnation.
@@ -600,7 +669,7 @@ impl Facts {
         self.belonging().filter(move |member| match member.standing {
             Standing::Active => !member.runs_in(generation),
             Standing::Replacing => true,
-            Standing::Waiting | Standing::Excluded => false,
+            Standing::Waiting | Standing::Excluded | Standing::Left => false,
         })
     }
 
@@ -632,6 +701,7 @@ impl Facts {
         self.ended_restore = None;
         self.schedule = None;
         self.kept = None;
+        self.departures.clear();
         self
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Decision, Draft, Facts, Occasion, Refusal,
     facts::{MemberFacts, Presence, Standing},
+    leave,
 };
 
 /// A process that wants to be a member.
@@ -45,6 +46,8 @@ pub enum Change {
     Lose(MemberName, Incarnation, Evidence),
     /// An incarnation asks for its assignment: it has come, or was declared lost and isn't.
     Arrive(MemberName, Incarnation),
+    /// An incarnation leaves, or says something towards another's leaving.
+    Leave(MemberName, Incarnation, leave::Step),
 }
 
 /// A change, and on whose behalf it is asked for.
@@ -115,10 +118,11 @@ fn apply(draft: &mut Draft<'_>, ask: &Ask) -> Result<Effect, Refusal> {
         Change::Register(registration) => grant(draft, ask, registration),
         Change::Lose(name, incarnation, evidence) => Ok(lose(draft, ask, name, *incarnation, *evidence)),
         Change::Arrive(name, incarnation) => arrive(draft, ask, name, *incarnation),
+        Change::Leave(name, incarnation, step) => leave::apply(draft, ask, name, *incarnation, step),
     }
 }
 
-fn audit(draft: &mut Draft<'_>, ask: &Ask, action: &'static str, name: &MemberName, detail: Value) {
+pub(super) fn audit(draft: &mut Draft<'_>, ask: &Ask, action: &'static str, name: &MemberName, detail: Value) {
     draft.audit_for(ask.actor.clone(), ask.request_id.clone(), action, name, detail);
 }
 
@@ -140,11 +144,15 @@ fn grant(draft: &mut Draft<'_>, ask: &Ask, registration: &Registration) -> Resul
         return Ok(Effect::Granted(member_id, incarnation));
     }
     let floor = draft.next.continuity.incarnation_floor;
-    let (member_id, incarnation, standing) = match draft.next.members.get(name) {
+    let known = draft.next.members.get(name);
+    // Who left and comes back isn't asked again what it has done.
+    let leave_wish = known.filter(|known| known.standing != Standing::Left).and_then(|known| known.leave_wish);
+    let left = known.and_then(|known| known.left);
+    let (member_id, incarnation, standing) = match known {
         Some(member) => {
             let standing = match member.standing {
                 Standing::Active | Standing::Replacing => Standing::Replacing,
-                Standing::Waiting | Standing::Excluded => Standing::Waiting,
+                Standing::Waiting | Standing::Excluded | Standing::Left => Standing::Waiting,
             };
             (member.member_id, member.incarnation.max(floor).next(), standing)
         }
@@ -173,6 +181,9 @@ fn grant(draft: &mut Draft<'_>, ask: &Ask, registration: &Registration) -> Resul
             registered_at: now,
             holder: None,
             lease_expires_at,
+            leave_wish,
+            leaving: None,
+            left,
         },
     );
     audit(draft, ask, "member.registered", name, json!({ "incarnation": incarnation, "address": address }));
@@ -194,7 +205,9 @@ fn lose(draft: &mut Draft<'_>, ask: &Ask, name: &MemberName, incarnation: Incarn
         Evidence::Closed { .. } => "its connection closed and it did not come back",
         Evidence::LeaseExpired => "its lease ran out",
     };
-    audit(draft, ask, "member.lost", name, json!({ "incarnation": incarnation, "why": why }));
+    // Nobody waits for one that has left.
+    let action = if member.standing == Standing::Left { "member.ended" } else { "member.lost" };
+    audit(draft, ask, action, name, json!({ "incarnation": incarnation, "why": why }));
     Effect::Made
 }
 

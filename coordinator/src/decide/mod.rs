@@ -9,6 +9,7 @@
 //! | drafting a decision, refusals | [`decision`], [`refusal`] |
 //! | what follows by itself from any change | [`settle`] |
 //! | members that register, come, are lost and come back | [`member`] |
+//! | members that leave in good order | [`leave`] |
 //! | asking for, aborting and committing snapshots | [`snapshot`], [`part`] |
 //! | which snapshots wait, and for what | [`queue`] |
 //! | why a snapshot was aborted, and who is to blame | [`blame`] |
@@ -32,6 +33,7 @@ pub mod collection;
 pub mod decision;
 pub mod deletion;
 pub mod facts;
+pub mod leave;
 pub mod member;
 pub mod orphans;
 pub mod part;
@@ -52,6 +54,8 @@ mod aligned;
 mod blamed;
 #[cfg(test)]
 mod kept_properties;
+#[cfg(test)]
+mod leaving;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stillframe_api::agent::{MAX_UPLOAD_BYTES, PartReport, Upload};
 use stillframe_archive::{ObjectKey, Part, Place, Role};
-use stillframe_protocol::{ClusterName, Incarnation, MemberName};
+use stillframe_protocol::{ClusterName, Incarnation, MemberName, Received, Sent};
 
 /// Whose part it is said to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,19 +49,27 @@ pub fn check(reporter: &Reporter, report: &PartReport) -> Result<(), String> {
             }
         }
     }
-    let twice = |what: &str, names: Vec<&MemberName>| {
-        let mut seen = BTreeSet::new();
-        names
-            .into_iter()
-            .find(|name| !seen.insert(*name))
-            .map(|name| format!("expected one `{what}` entry a channel, found two for {name}"))
-    };
-    let double = twice("sent", report.sent.iter().map(|s| &s.to).collect())
-        .or_else(|| twice("received", report.received.iter().map(|r| &r.from).collect()))
-        .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from).collect()))
-        .or_else(|| twice("logged", report.logged.iter().map(|l| &l.to).collect()))
-        .or_else(|| twice("peers", report.peers.iter().map(|p| &p.member).collect()));
+    let double = twice("sent", report.sent.iter().map(|s| &s.to))
+        .or_else(|| twice("received", report.received.iter().map(|r| &r.from)))
+        .or_else(|| twice("recorded", report.recorded.iter().map(|r| &r.from)))
+        .or_else(|| twice("logged", report.logged.iter().map(|l| &l.to)))
+        .or_else(|| twice("peers", report.peers.iter().map(|p| &p.member)));
     double.map_or(Ok(()), Err)
+}
+
+/// Checks that what a member says it counts at its end names each channel once.
+///
+/// # Errors
+/// What was expected and what was found.
+pub fn check_end(sent: &[Sent], received: &[Received]) -> Result<(), String> {
+    let double = twice("sent", sent.iter().map(|s| &s.to)).or_else(|| twice("received", received.iter().map(|r| &r.from)));
+    double.map_or(Ok(()), Err)
+}
+
+fn twice<'a>(what: &str, names: impl Iterator<Item = &'a MemberName>) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let mut names = names.filter(|name| !seen.insert(*name));
+    names.next().map(|name| format!("expected one `{what}` entry a channel, found two for {name}"))
 }
 
 /// The part that a member reported, as the manifest has it.

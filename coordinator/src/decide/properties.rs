@@ -37,6 +37,12 @@ enum Step {
     Fallback(u32),
     Say { member: usize, fails: Option<PrepareProblem>, stale: bool },
     Pass(i64),
+    AskToLeave(usize, bool),
+    AskToStay(usize),
+    WantToLeave(usize),
+    Drain(usize, usize),
+    End(usize),
+    LeaveWhole(usize),
     Settings { max_concurrent: u32, min_pause_ms: u64 },
     Channels { logs: bool, aligns: bool, timeout: bool },
     Timeout { nth: usize, ms: u64 },
@@ -66,6 +72,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..20, 1u64..3_000).prop_map(|(nth, ms)| Step::Timeout { nth, ms }),
         1 => ((0usize..20), 0u32..3, prop::collection::btree_map(0usize..4, 0usize..6, 0..3))
             .prop_map(|(nth, fallback, mapping)| Step::RestoreWith { nth, fallback, mapping }),
+        1 => (member.clone(), any::<bool>()).prop_map(|(m, force)| Step::AskToLeave(m, force)),
+        1 => member.clone().prop_map(Step::AskToStay),
+        2 => member.clone().prop_map(Step::WantToLeave),
+        3 => (member.clone(), member.clone()).prop_map(|(by, of)| Step::Drain(by, of)),
+        2 => member.clone().prop_map(Step::End),
+        2 => member.clone().prop_map(Step::LeaveWhole),
         1 => Just(Step::Cancel),
         1 => (0u32..3).prop_map(Step::Resume),
         1 => (0u32..3).prop_map(Step::Fallback),
@@ -90,6 +102,17 @@ fn take(world: &mut World, step: &Step) {
         Step::RegisterAgain(n) => world.register_again(n),
         Step::Lose(n) => world.lose(n),
         Step::Arrive(n, incarnation) => world.arrive(n, incarnation),
+        Step::AskToLeave(n, force) => drop(world.ask_to_leave(n, force)),
+        Step::AskToStay(n) => drop(world.ask_to_stay(n)),
+        Step::WantToLeave(n) => drop(world.want_to_leave(n)),
+        Step::Drain(by, of) => drop(world.drain(by, of, 0)),
+        Step::End(n) => drop(world.end(n, &[])),
+        Step::LeaveWhole(n) => {
+            drop(world.ask_to_leave(n, true));
+            drop(world.want_to_leave(n));
+            (0..10).for_each(|by| drop(world.drain(by, n, 0)));
+            drop(world.end(n, &[]));
+        }
         Step::Request => drop(world.request()),
         Step::Report(n) => world.report(n),
         Step::ReportAll => world.report_all(),

@@ -203,6 +203,38 @@ pub enum Refusal {
         /// The hold.
         hold: HoldId,
     },
+    /// Too few members would stay.
+    #[error("if {member} left, {staying} members of cluster {cluster} would stay, and it needs {min_members} (min_members)")]
+    TooFewStay {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Who is to leave.
+        member: MemberName,
+        /// How many would stay.
+        staying: usize,
+        /// How many must.
+        min_members: u32,
+    },
+    /// What a member says it counted at its end isn't what the others say they sent it.
+    #[error("{from} has sent {member}, which is leaving, {expected} messages, and it says that it received {found}")]
+    NotDrained {
+        /// Who is leaving.
+        member: MemberName,
+        /// Who sent.
+        from: MemberName,
+        /// How many.
+        expected: u64,
+        /// How many came, as the one that is leaving says.
+        found: u64,
+    },
+    /// It is leaving already: what was asked can't be taken back.
+    #[error("{member} is leaving since {since}: its peers send it nothing any more")]
+    IsLeaving {
+        /// The member.
+        member: MemberName,
+        /// Since when.
+        since: Timestamp,
+    },
     /// Nothing may be deleted for now.
     #[error("nothing is deleted until an operator confirms that the catalog is whole: {reason}")]
     CollectionSuspended {

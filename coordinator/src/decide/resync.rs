@@ -181,6 +181,9 @@ fn add_members(draft: &mut Draft<'_>, shown: &Shown) {
             registered_at: now,
             holder: None,
             lease_expires_at: now,
+            leave_wish: None,
+            leaving: None,
+            left: None,
         };
         draft.next.members.insert(name.clone(), member);
     }
@@ -278,7 +281,7 @@ pub fn take_up(facts: &Facts, occasion: &Occasion, proved: &Proved) -> Decision 
     if of_before {
         draft.next.cluster.generation = generation;
         for member in draft.next.members.values_mut().filter(|member| member.standing == Standing::Active) {
-            member.standing = Standing::Replacing;
+            (member.standing, member.leaving) = (Standing::Replacing, None);
         }
     }
     // A snapshot of an abandoned branch can be restored by its id; what a rollback goes to is the newest of the active generation.

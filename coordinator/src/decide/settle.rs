@@ -49,9 +49,15 @@ fn start_generation(draft: &mut Draft<'_>) {
     draft.next.cluster.enter(generation);
     set_phase(draft, ClusterPhase::Running);
     for member in draft.next.members.values_mut() {
-        if member.standing != Standing::Excluded && member.is_there() {
-            member.standing = Standing::Active;
-            (member.generation, member.epoch, member.restore) = (generation, epoch, None);
+        match member.standing {
+            Standing::Excluded => {}
+            // It was no member of this generation.
+            Standing::Left => member.standing = Standing::Excluded,
+            Standing::Waiting | Standing::Active | Standing::Replacing if member.is_there() => {
+                member.standing = Standing::Active;
+                (member.generation, member.epoch, member.restore, member.leaving) = (generation, epoch, None, None);
+            }
+            Standing::Waiting | Standing::Active | Standing::Replacing => {}
         }
     }
     let cluster = draft.next.cluster.name.clone();
@@ -114,7 +120,7 @@ fn everybody_started_again(draft: &Draft<'_>) -> bool {
             (Standing::Waiting | Standing::Replacing, Presence::Live) if member.seen => live += 1,
             // It would be left behind in the generation before.
             (Standing::Replacing, Presence::Live) => return false,
-            (Standing::Waiting, Presence::Live | Presence::Lost) | (Standing::Excluded, _) => {}
+            (Standing::Waiting, Presence::Live | Presence::Lost) | (Standing::Excluded | Standing::Left, _) => {}
         }
     }
     !has_fallback(draft) && live >= draft.next.cluster.min_members

@@ -311,7 +311,7 @@ pub fn certified(facts: &Facts, occasion: &Occasion, id: SnapshotId, verdict: &V
                 json!({ "channels": certificate.channels(), "messages_in_flight": in_flight }),
             );
         }
-        Err(violations) => give_up(&mut draft, id, reasons::rejected(complete, violations)),
+        Err(violations) => give_up(&mut draft, id, reasons::rejected(facts, complete, violations)),
     }
     draft.decide()
 }

@@ -11,7 +11,8 @@ use stillframe_api::{
     snapshot::{SnapshotState, Trigger},
 };
 use stillframe_protocol::{
-    ClusterName, Epoch, Generation, HoldId, Incarnation, MemberName, PartCounters, RestoreId, SnapshotId, ViewMember, certificate,
+    ClusterName, Epoch, Generation, HoldId, Incarnation, MemberName, PartCounters, Received, RestoreId, SeqRanges, SnapshotId,
+    ViewMember, certificate,
 };
 use uuid::Uuid;
 
@@ -23,7 +24,8 @@ use super::{
         ClusterFacts, CollectionState, CommittedFacts, HoldFacts, KeptFacts, MemberFacts, OlderFacts, Presence, RestoreFacts,
         RollbackFacts, SnapshotFacts, Standing, UnreadableFacts,
     },
-    member::{self, Evidence, Registration},
+    leave,
+    member::{self, Change, Effect, Evidence, Registration},
     queue,
     restore::{self, Ask, Target, Word},
     retention::{self, NewHold},
@@ -100,6 +102,7 @@ impl World {
             schedule: None,
             continuity: Default::default(),
             kept: None,
+            departures: Vec::new(),
         };
         Self {
             facts,
@@ -279,6 +282,16 @@ impl World {
         let epochs: Vec<Epoch> = self.all.values().filter_map(|s| s.epoch).collect();
         assert_eq!(epochs.iter().collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch is used twice");
         assert!(epochs.iter().all(|epoch| *epoch <= cluster.epoch));
+        for member in facts.members.values() {
+            assert!(member.leaving.is_none() || member.standing == Standing::Active, "{member:?}");
+            assert!(member.standing != Standing::Left || member.has_left(cluster.generation), "{member:?}");
+        }
+        for snapshot in facts.snapshots.iter().filter(|s| s.state == SnapshotState::Recording) {
+            let recorded =
+                |m: &&MemberFacts| m.has_left(cluster.generation) && snapshot.view.get(&m.name) == Some(&m.incarnation);
+            let orders = |m: &MemberFacts| wanted(facts, &m.name, m.incarnation);
+            assert!(facts.members.values().filter(recorded).all(|m| orders(m) != Ok(super::assignment::Wanted::End)));
+        }
         for member in facts.members.values().filter(|m| m.standing == Standing::Active) {
             assert_eq!(member.generation, cluster.generation, "{member:?}");
             assert!(member.seen, "it runs, and has never asked what to do: {member:?}");
@@ -360,6 +373,58 @@ impl World {
 
     pub(crate) fn arrive(&mut self, n: usize, incarnation: u64) {
         let _ = self.decide(|facts, occasion| member::arrived(facts, occasion, &name(n), Incarnation(incarnation)));
+    }
+
+    /// An operator asks a member to leave.
+    pub(crate) fn ask_to_leave(&mut self, n: usize, force: bool) -> Result<(), Refusal> {
+        self.decide(|facts, occasion| leave::ask(facts, occasion, &name(n), force))
+    }
+
+    pub(crate) fn ask_to_stay(&mut self, n: usize) -> Result<(), Refusal> {
+        self.decide(|facts, occasion| leave::take_back(facts, occasion, &name(n)))
+    }
+
+    /// A member's application wants to leave.
+    pub(crate) fn want_to_leave(&mut self, n: usize) -> Result<Effect, Refusal> {
+        self.step(n, leave::Step::Wants { generation: self.facts.cluster.generation })
+    }
+
+    /// A member says that it sends another nothing any more.
+    pub(crate) fn drain(&mut self, by: usize, of: usize, sent: u64) -> Result<Effect, Refusal> {
+        let Some(incarnation) = self.member(of).map(|m| m.incarnation) else { return Ok(Effect::Nothing) };
+        let generation = self.facts.cluster.generation;
+        self.step(by, leave::Step::Drained { generation, member: name(of), incarnation, sent })
+    }
+
+    /// A member has ended, and says what it counts.
+    pub(crate) fn end(&mut self, n: usize, received: &[(usize, u64)]) -> Result<Effect, Refusal> {
+        let received = received.iter().map(|(from, count)| Received { from: name(*from), ranges: SeqRanges::prefix(*count) });
+        let generation = self.facts.cluster.generation;
+        self.step(n, leave::Step::Ended { generation, sent: Vec::new(), received: received.collect() })
+    }
+
+    fn step(&mut self, n: usize, step: leave::Step) -> Result<Effect, Refusal> {
+        let Some(incarnation) = self.member(n).map(|m| m.incarnation) else { return Ok(Effect::Nothing) };
+        let change = Change::Leave(name(n), incarnation, step);
+        let ask = member::Ask { actor: name(n).to_string(), request_id: None, change };
+        let mut effect = Ok(Effect::Nothing);
+        let found = std::cell::RefCell::new(&mut effect);
+        self.decide(|facts, occasion| {
+            let (decision, mut effects) = member::together(facts, occasion, std::slice::from_ref(&ask));
+            **found.borrow_mut() = effects.remove(0);
+            Ok(decision)
+        })
+        .expect("no refusal");
+        effect
+    }
+
+    /// Everything that it takes for a member to leave.
+    pub(crate) fn leave(&mut self, n: usize) {
+        assert_eq!(self.want_to_leave(n), Ok(Effect::Made));
+        for other in (0..10).filter(|other| *other != n) {
+            let _ = self.drain(other, n, 0);
+        }
+        assert_eq!(self.end(n, &[]), Ok(Effect::Made));
     }
 
     pub(crate) fn request(&mut self) -> Result<(), Refusal> {

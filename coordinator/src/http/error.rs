@@ -53,6 +53,8 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::ClusterExists => "The cluster exists with other settings",
         ProblemCode::ClusterNotRunning => "The cluster is not running",
         ProblemCode::MemberLost => "A member is lost",
+        ProblemCode::TooFewMembers => "Too few members would stay",
+        ProblemCode::MemberLeaving => "The member is leaving",
         ProblemCode::SnapshotUnderWay => "A snapshot is under way",
         ProblemCode::RestoreUnderWay => "A restore is under way",
         ProblemCode::SnapshotNotCommitted => "The snapshot is not committed",
@@ -148,6 +150,12 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Fenced { .. } => problem(ProblemCode::Fenced, StatusCode::CONFLICT, detail)
             .with_hint("stop this process; to take part again, register as a new one"),
         Refusal::ClusterFull { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
+        Refusal::TooFewStay { .. } => problem(ProblemCode::TooFewMembers, StatusCode::CONFLICT, detail).with_hint(
+            "lower it first (`stillframe cluster update --min-members`), start another member, or force it (`stillframe member leave --force`)",
+        ),
+        Refusal::NotDrained { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
+        Refusal::IsLeaving { .. } => problem(ProblemCode::MemberLeaving, StatusCode::CONFLICT, detail)
+            .with_hint("let it end, and start it again: it comes back as a new member"),
         Refusal::SnapshotOpen { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
             .with_hint("abort it first (`stillframe snapshot abort`)"),
         Refusal::SnapshotNeeded { .. } => problem(ProblemCode::SnapshotNeeded, StatusCode::CONFLICT, detail).with_hint(

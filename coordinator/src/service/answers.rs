@@ -14,7 +14,7 @@ use stillframe_protocol::{ClusterName, Generation};
 use crate::{
     decide::{
         Facts, blame,
-        facts::{Presence, ScheduleFacts, SnapshotFacts},
+        facts::{MemberFacts, Presence, ScheduleFacts, SnapshotFacts, Standing},
         queue,
         schedule::timing::Timing,
     },
@@ -62,21 +62,43 @@ pub fn cluster(row: ClusterRow) -> Cluster {
 /// A member. Whether it is suspect only the replica knows that it polled.
 #[must_use]
 pub fn member(row: MemberRow, is_suspect: bool) -> Member {
-    let state = match (row.state, is_suspect) {
-        (Presence::Live, false) => MemberState::Live,
-        (Presence::Live, true) => MemberState::Suspect,
-        (Presence::Lost, _) => MemberState::Lost,
+    let state = match (row.standing, row.state, is_suspect) {
+        (Standing::Left, _, _) => MemberState::Left,
+        (_, Presence::Lost, _) => MemberState::Lost,
+        (_, Presence::Live, true) => MemberState::Suspect,
+        (_, Presence::Live, false) if row.leaving.is_some() => MemberState::Leaving,
+        (_, Presence::Live, false) => MemberState::Live,
     };
     Member {
         name: row.name,
         member_id: row.member_id,
         incarnation: row.incarnation,
         state,
+        asked_to_leave: row.leave_wish.is_some(),
         address: row.address,
         registered_at: row.registered_at,
         last_seen_at: row.last_seen_at,
         lease_expires_at: row.lease_expires_at,
     }
+}
+
+/// A member as a decision left it.
+#[must_use]
+pub fn member_of(facts: &MemberFacts, lease: jiff::SignedDuration, is_suspect: bool) -> Member {
+    let row = MemberRow {
+        name: facts.name.clone(),
+        member_id: facts.member_id,
+        incarnation: facts.incarnation,
+        state: facts.state,
+        address: facts.address.clone(),
+        registered_at: facts.registered_at,
+        last_seen_at: facts.lease_expires_at.checked_sub(lease).unwrap_or(facts.registered_at),
+        lease_expires_at: facts.lease_expires_at,
+        standing: facts.standing,
+        leave_wish: facts.leave_wish,
+        leaving: facts.leaving.clone(),
+    };
+    member(row, is_suspect)
 }
 
 /// A snapshot without its members, as in lists.

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use stillframe_api::{
-    agent::{AssignmentQuery, Desired, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore},
+    agent::{AssignmentQuery, Desired, Leave, LeftPeer, OpenSnapshot, Outcome, Peer, Peers, PrepareRestore, SentBy},
     cluster::ClusterPhase,
 };
 use stillframe_protocol::{ClusterName, Epoch, MemberName, SnapshotId};
@@ -22,7 +22,8 @@ use crate::{
         Facts,
         assignment::{Wanted, is_waiting, wanted},
         claims::{self, Claim, Worth},
-        facts::{MemberFacts, OutcomeFacts, Standing},
+        facts::{LeftFacts, MemberFacts, OutcomeFacts, Standing},
+        leave::{self, Stage},
         restore::resumed::{self, ResumedPart, Unresumable},
     },
     store::{LeaseKey, StoreError},
@@ -50,7 +51,7 @@ impl Service {
             self.hear(cluster, claim).await?;
             view = self.fresh_view(&lease, query.after).await?;
         }
-        if let Wanted::Leave { .. } = wanted(&view.facts, member, query.incarnation)? {
+        if let Wanted::Leave { .. } | Wanted::End = wanted(&view.facts, member, query.incarnation)? {
             return self.compose(&view, member, query).await;
         }
         let moved = query.replica.is_some_and(|replica| replica != self.replica);
@@ -119,6 +120,7 @@ impl Service {
         let desired = match wanted(facts, member, query.incarnation)? {
             Wanted::Wait { why } => Desired::Wait { why: why.sentence(facts) },
             Wanted::Leave { why } => Desired::Leave { why },
+            Wanted::End => Desired::End {},
             Wanted::Run { generation, epoch, restore } => {
                 let channels = facts.cluster.channels_in_force.settings();
                 let (channel_state, aligned_timeout) = (channels.participant(), channels.aligned_timeout);
@@ -161,8 +163,20 @@ impl Service {
             .collect();
         let needs_peers = match &desired {
             Desired::Run { .. } | Desired::Prepare(_) => query.peers_after < facts.cluster.peers_revision,
-            Desired::Wait { .. } | Desired::Leave { .. } => false,
+            Desired::Wait { .. } | Desired::Leave { .. } | Desired::End {} => false,
         };
+        let of_now = facts.members.get(member).filter(|member| member.incarnation == query.incarnation);
+        let leave = of_now.and_then(|member| {
+            Some(match leave::stage(facts, member)? {
+                Stage::Asked => Leave::Asked {},
+                Stage::Draining => Leave::Draining {},
+                Stage::Drained => {
+                    let sent = leave::sent_to(member).into_iter().map(|(member, messages)| SentBy { member, messages });
+                    Leave::Drained { sent: sent.collect() }
+                }
+                Stage::Left => Leave::Left {},
+            })
+        });
         Ok(Answer {
             revision: facts.cluster.revision,
             cluster: facts.cluster.name.clone(),
@@ -170,6 +184,7 @@ impl Service {
             epoch: facts.cluster.epoch,
             peers: if needs_peers { Some(view.shared.peers(facts)?) } else { None },
             desired,
+            leave,
             snapshots,
             outcomes: view.shared.outcomes(facts)?,
             replica: self.replica,
@@ -198,6 +213,8 @@ pub struct Answer {
     desired: Desired,
     #[serde(skip_serializing_if = "Option::is_none")]
     peers: Option<Arc<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leave: Option<Leave>,
     snapshots: Vec<OpenSnapshot>,
     outcomes: Arc<RawValue>,
     replica: Uuid,
@@ -218,8 +235,15 @@ impl Shared {
             member_id: m.member_id,
             incarnation: m.incarnation,
             address: m.address.clone(),
+            leaving: m.leaving.is_some(),
         };
-        let peers = || Peers { revision: facts.cluster.peers_revision, members: facts.belonging().map(peer).collect() };
+        let left =
+            |(member, left): (&MemberFacts, LeftFacts)| LeftPeer { member_id: member.member_id, incarnation: left.incarnation };
+        let peers = || Peers {
+            revision: facts.cluster.peers_revision,
+            members: facts.belonging().map(peer).collect(),
+            left: leave::departed(facts).map(left).collect(),
+        };
         written(self.peers.get_or_init(|| raw(&peers())))
     }
 
@@ -260,6 +284,7 @@ mod tests {
             epoch: facts.cluster.epoch,
             desired: Desired::Wait { why: "why".to_owned() },
             peers: Some(shared.peers(facts).expect("JSON")),
+            leave: Some(Leave::Drained { sent: Vec::new() }),
             snapshots: Vec::new(),
             outcomes: shared.outcomes(facts).expect("JSON"),
             replica,

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use stillframe_archive::{FORMAT, Manifest};
-use stillframe_protocol::{PartCounters, SnapshotId, ViewMember, certificate};
+use stillframe_protocol::{PartCounters, SnapshotId, certificate};
 
 use super::{Caller, Service, ServiceError, lock, news};
 use crate::{
@@ -23,13 +23,8 @@ pub(super) const MANY_PARTS: usize = 64;
 const MAX_ERROR: usize = 500;
 
 pub(super) fn verify(complete: &CompleteSnapshot) -> Verdict {
-    let view: Vec<ViewMember> = complete
-        .view
-        .iter()
-        .map(|(member, incarnation)| ViewMember { member: member.clone(), incarnation: *incarnation })
-        .collect();
     let parts: Vec<PartCounters> = complete.parts.iter().map(|part| part.counters(complete.generation)).collect();
-    certificate::verify(complete.generation, &view, &parts)
+    certificate::verify_with(complete.generation, &complete.view_members(), &parts, &complete.departed)
 }
 
 impl Service {
@@ -105,6 +100,7 @@ impl Service {
             started_at: complete.recording_at,
             labels: complete.labels.clone(),
             parts: complete.parts.clone(),
+            departed: complete.departed.clone(),
         };
         let digest = archive.write_manifest(&manifest).await?;
         let (id, occasion) = (complete.id, self.occasion(&Caller::coordinator()));

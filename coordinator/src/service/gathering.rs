@@ -11,9 +11,13 @@ use stillframe_api::snapshot::SnapshotState;
 use stillframe_archive::Part;
 use stillframe_protocol::{ClusterName, Incarnation, MemberName, SnapshotId};
 
-use super::{Service, lock};
+use super::{
+    Service,
+    commit::{MANY_PARTS, verify},
+    lock,
+};
 use crate::{
-    decide::Facts,
+    decide::{Facts, leave},
     store::{CompleteSnapshot, PartRow},
 };
 
@@ -47,11 +51,11 @@ impl Service {
         let mut rest = BTreeSet::new();
         for (id, cluster) in snapshots {
             match self.complete_with(&cluster, id, &BTreeMap::new()) {
-                Some(complete) => {
+                Some(complete) if self.certifies_itself(&complete) => {
                     self.forget_gathered(id);
                     self.commit_soon(complete);
                 }
-                None => drop(rest.insert(id)),
+                Some(_) | None => drop(rest.insert(id)),
             }
         }
         lock(&self.gathering.parts).retain(|id, (cluster, _)| self.is_recording(cluster, *id));
@@ -154,6 +158,13 @@ impl Service {
         self.hub.channel(cluster).peek(assemble).flatten()
     }
 
+    /// Whether its certificate needs nothing but its parts. Where somebody has left its generation, it may need what only the store knows.
+    fn certifies_itself(&self, complete: &CompleteSnapshot) -> bool {
+        let somebody_left = |facts: &Facts| leave::somebody_left(facts, complete.generation);
+        let none = !self.hub.channel(&complete.cluster).peek(somebody_left).unwrap_or(true);
+        none || (complete.parts.len() < MANY_PARTS && verify(complete).is_ok())
+    }
+
     /// Whether a snapshot is being recorded, or may be, as far as is known here.
     fn is_recording(&self, cluster: &ClusterName, id: SnapshotId) -> bool {
         let recording = |facts: &Facts| facts.snapshot(id).is_some_and(|s| s.state == SnapshotState::Recording);
@@ -212,5 +223,6 @@ fn assemble(facts: &Facts, id: SnapshotId, there: impl Fn(&MemberName) -> Option
         labels: snapshot.labels.clone(),
         view: snapshot.view.clone(),
         parts,
+        departed: Vec::new(),
     })
 }

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use stillframe_api::{
     HumanDuration,
-    agent::{Register, Registered},
+    agent::{Register, Registered, ReportAccepted},
+    cluster::{LeaveRequest, Member},
 };
-use stillframe_protocol::ClusterName;
+use stillframe_protocol::{ClusterName, Incarnation, MemberName};
 
-use super::{Caller, Service, ServiceError, membership::granted};
+use super::{Caller, Service, ServiceError, answers, membership::granted};
 use crate::{
-    decide::member::{Ask, Change, Effect, Evidence, Registration},
-    store::LeaseKey,
+    decide::{
+        Facts, Refusal, leave,
+        member::{Ask, Change, Effect, Evidence, Registration},
+    },
+    store::{LeaseKey, Scope},
 };
 
 /// The longest address, in bytes.
@@ -66,6 +70,50 @@ impl Service {
             tracing::warn!(%cluster, %member, %incarnation, ?evidence, phase = ?facts.cluster.phase, "member lost");
         }
         Ok(())
+    }
+
+    /// Takes what a member says towards leaving, its own or another's.
+    pub(super) async fn leave_step(
+        self: &Arc<Self>,
+        caller: &Caller,
+        cluster: &ClusterName,
+        member: MemberName,
+        incarnation: Incarnation,
+        step: leave::Step,
+    ) -> Result<ReportAccepted, ServiceError> {
+        let says = match &step {
+            leave::Step::Wants { .. } => "member is leaving",
+            leave::Step::Ended { .. } => "member has left",
+            leave::Step::Drained { .. } => "",
+        };
+        let (actor, request_id) = (format!("member:{member}"), caller.request_id.clone());
+        let ask = Ask { actor, request_id, change: Change::Leave(member.clone(), incarnation, step) };
+        let (effect, _) = self.change_members(cluster, ask).await?;
+        if effect == Effect::Made && !says.is_empty() {
+            tracing::info!(%cluster, %member, %incarnation, "{says}");
+        }
+        Ok(ReportAccepted { relevant: effect == Effect::Made })
+    }
+
+    /// Asks a member to leave, or to stay after all.
+    pub async fn ask_to_leave(
+        &self,
+        caller: &Caller,
+        cluster: &ClusterName,
+        member: &MemberName,
+        wish: Option<LeaveRequest>,
+    ) -> Result<Member, ServiceError> {
+        let (occasion, name) = (self.occasion(caller), member.clone());
+        let scope = Scope { request_id: caller.request_id.clone(), ..Scope::default() };
+        let rule = move |facts: &Facts| match wish {
+            Some(LeaveRequest { force }) => leave::ask(facts, &occasion, &name, force).map(Into::into),
+            None => leave::take_back(facts, &occasion, &name).map(Into::into),
+        };
+        let done = self.transition(cluster, scope, rule).await?;
+        let unknown = || Refusal::UnknownMember { cluster: cluster.clone(), member: member.clone() };
+        let facts = done.facts.members.get(member).ok_or_else(unknown)?;
+        let is_suspect = self.registry.is_suspect(cluster, member, facts.incarnation);
+        Ok(answers::member_of(facts, self.lease(), is_suspect))
     }
 
     /// Takes note that a member asks for its assignment: the first time, or again after it was declared lost.

@@ -158,7 +158,7 @@ impl Service {
 fn comes(cluster: &ClusterName, ask: &Ask) -> Option<Renewal> {
     match &ask.change {
         Change::Arrive(name, incarnation) => Some(Renewal { lease: (cluster.clone(), name.clone(), *incarnation), take: true }),
-        Change::Register(_) | Change::Lose(..) => None,
+        Change::Register(_) | Change::Lose(..) | Change::Leave(..) => None,
     }
 }
 

@@ -130,9 +130,11 @@ fn compose(facts: Facts, destination: Destination, row: &SnapshotRow, parts: &[P
             PlannedMember {
                 member: name.clone(),
                 part: part.clone(),
-                presence: member.map_or(PlannedPresence::Missing, |member| match member.state {
-                    Presence::Live => PlannedPresence::Live,
-                    Presence::Lost => PlannedPresence::Away,
+                presence: member.map_or(PlannedPresence::Missing, |member| match (member.standing, member.state) {
+                    (_, Presence::Live) => PlannedPresence::Live,
+                    // Who has left doesn't come back by itself.
+                    (Standing::Left, Presence::Lost) => PlannedPresence::Missing,
+                    (_, Presence::Lost) => PlannedPresence::Away,
                 }),
                 incarnation: member.map(|member| member.incarnation),
                 bytes: bytes_of.get(part).copied().unwrap_or(0),

@@ -12,7 +12,7 @@ use crate::{
     decide::{
         Facts, Refusal,
         claims::Claim,
-        part,
+        leave, part,
         restore::{self, Word},
         snapshot::{self, Failure},
     },
@@ -81,7 +81,7 @@ pub fn serve(service: &Arc<Service>, ends: Ends) {
 impl Service {
     /// Takes a report.
     pub async fn report(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         cluster: &ClusterName,
         member: &MemberName,
@@ -122,6 +122,18 @@ impl Service {
                 self.say(said(Word::PrepareFailed { restore, generation, attempt, problem, detail })).await
             }
             ReportEvent::Running { generation } => self.say(said(Word::Running { generation })).await,
+            ReportEvent::Leaving { generation } => {
+                self.leave_step(caller, &cluster, member, incarnation, leave::Step::Wants { generation }).await
+            }
+            ReportEvent::Drained { generation, member: of, leaving, sent } => {
+                let step = leave::Step::Drained { generation, member: of, incarnation: leaving, sent };
+                self.leave_step(caller, &cluster, member, incarnation, step).await
+            }
+            ReportEvent::Left { generation, sent, received } => {
+                part::check_end(&sent, &received).map_err(ServiceError::Invalid)?;
+                let step = leave::Step::Ended { generation, sent, received };
+                self.leave_step(caller, &cluster, member, incarnation, step).await
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use stillframe_protocol::{HoldId, SnapshotId, name::ScheduleName};
 use super::Outcome;
 use crate::decide::{
     Facts,
-    facts::{ClusterFacts, ContinuityFacts, HoldFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
+    facts::{ClusterFacts, ContinuityFacts, DepartureFacts, HoldFacts, MemberFacts, RestoreFacts, ScheduleFacts, SnapshotFacts},
 };
 
 /// A snapshot before and after.
@@ -30,6 +30,8 @@ pub(super) struct Difference<'a> {
     pub(super) members: Vec<&'a MemberFacts>,
     /// Those of them with a new lease. The others' is left alone, for it may have been renewed since.
     pub(super) granted: Vec<&'a MemberFacts>,
+    /// What members that leave count at their end.
+    pub(super) departures: &'a [DepartureFacts],
     /// Snapshots that are new.
     pub(super) made: Vec<&'a SnapshotFacts>,
     /// Snapshots that changed.
@@ -72,6 +74,7 @@ impl<'a> Difference<'a> {
         Self {
             members,
             granted,
+            departures: &next.departures,
             made,
             changed,
             restores,

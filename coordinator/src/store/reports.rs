@@ -5,7 +5,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use stillframe_api::agent::{MissingChannel, PartReport};
 use stillframe_archive::Part;
-use stillframe_protocol::{ClusterName, Epoch, Generation, Incarnation, MemberName, SnapshotId};
+use stillframe_protocol::{
+    ClusterName, Departed, Epoch, Generation, Incarnation, MemberName, PartCounters, SnapshotId, ViewMember, certificate::needed,
+};
 
 use crate::decide::part;
 
@@ -62,6 +64,30 @@ pub struct CompleteSnapshot {
     pub view: BTreeMap<MemberName, Incarnation>,
     /// Its parts.
     pub parts: Vec<Part>,
+    /// The members that had left its generation before it began, the newest incarnation of each, and that its certificate needs.
+    #[serde(default)]
+    pub departed: Vec<Departed>,
+}
+
+impl CompleteSnapshot {
+    /// Leaves out whoever left and isn't needed by the certificate.
+    #[must_use]
+    pub fn with_needed(mut self) -> Self {
+        let departed = std::mem::take(&mut self.departed);
+        if !departed.is_empty() {
+            let counters: Vec<PartCounters> = self.parts.iter().map(|part| part.counters(self.generation)).collect();
+            self.departed = needed(&self.view_members(), &counters, departed);
+        }
+        self
+    }
+
+    /// Its view, as the certificate takes it.
+    #[must_use]
+    pub fn view_members(&self) -> Vec<ViewMember> {
+        let member =
+            |(member, incarnation): (&MemberName, &Incarnation)| ViewMember { member: member.clone(), incarnation: *incarnation };
+        self.view.iter().map(member).collect()
+    }
 }
 
 /// A member's latest word on what it waits for.

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use stillframe_api::waiting::UnderWay;
 use stillframe_protocol::{ClusterName, Incarnation, MemberId, MemberName, RestoreId};
 
-use crate::decide::facts::{ClusterFacts, CollectionState, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts};
+use crate::decide::facts::{
+    ClusterFacts, CollectionState, LeaveWish, LeavingFacts, Presence, RestoreFacts, ScheduleFacts, SnapshotFacts, Standing,
+};
 
 /// A cluster, with how many members are there.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +48,12 @@ pub struct MemberRow {
     pub last_seen_at: Timestamp,
     /// When it runs out.
     pub lease_expires_at: Timestamp,
+    /// What it is to the cluster.
+    pub standing: Standing,
+    /// Whether an operator has asked it to leave.
+    pub leave_wish: Option<LeaveWish>,
+    /// Whether it is leaving.
+    pub leaving: Option<LeavingFacts>,
 }
 
 /// A part, as much as answers say of it.

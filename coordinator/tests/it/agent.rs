@@ -65,6 +65,9 @@ pub(crate) struct Behaviour {
     pub(crate) on_snapshot: OnSnapshot,
     pub(crate) on_prepare: OnPrepare,
     pub(crate) runs: bool,
+    /// What its parts count.
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) received: Vec<Received>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,8 @@ pub(crate) struct Seen {
     pub(crate) prepared: BTreeSet<u64>,
     pub(crate) left: Option<String>,
     pub(crate) committed: BTreeSet<SnapshotId>,
+    /// It was told to end.
+    pub(crate) ended: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +107,13 @@ impl Agent {
         let member = MemberName::new(member).expect("a name");
         let register = Register { member: member.clone(), instance, address: "127.0.0.1:9".to_owned() };
         let registered = client.register(&world.cluster, &register).await.expect("registered");
-        let behaviour = Behaviour { on_snapshot: OnSnapshot::Report, on_prepare: OnPrepare::Prepared, runs: true };
+        let behaviour = Behaviour {
+            on_snapshot: OnSnapshot::Report,
+            on_prepare: OnPrepare::Prepared,
+            runs: true,
+            sent: Vec::new(),
+            received: Vec::new(),
+        };
         let behaviour = Arc::new(Mutex::new(behaviour));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let incarnation = registered.incarnation;
@@ -128,6 +139,12 @@ impl Agent {
 
     pub(crate) fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.behaviour.lock().expect("unpoisoned"));
+    }
+
+    /// Reports something; whether that was of interest.
+    pub(crate) async fn say(&self, world: &World, event: ReportEvent) -> Result<bool, ClientError> {
+        let answer = world.client.report(&world.cluster, &self.member, self.incarnation, event).await;
+        answer.map(|accepted| accepted.relevant)
     }
 
     pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
@@ -162,6 +179,10 @@ impl Body {
                     replica = Some(assignment.replica);
                     if let Desired::Leave { why } = &assignment.desired {
                         self.seen.lock().expect("unpoisoned").left = Some(why.clone());
+                        return;
+                    }
+                    if let Desired::End {} = &assignment.desired {
+                        self.seen.lock().expect("unpoisoned").ended = true;
                         return;
                     }
                     self.act(&assignment).await;
@@ -222,7 +243,7 @@ impl Body {
                     OnPrepare::Ignore => {}
                 }
             }
-            Desired::Run { .. } | Desired::Prepare(_) | Desired::Wait { .. } | Desired::Leave { .. } => {}
+            Desired::Run { .. } | Desired::Prepare(_) | Desired::Wait { .. } | Desired::End {} | Desired::Leave { .. } => {}
         }
         for outcome in assignment.outcomes.iter().filter(|outcome| outcome.committed) {
             self.seen.lock().expect("unpoisoned").committed.insert(outcome.snapshot);
@@ -234,7 +255,12 @@ impl Body {
             let (snapshot, epoch, generation) = (open.snapshot, open.epoch, open.generation);
             match &on_snapshot {
                 OnSnapshot::Report => {
-                    self.report(part(snapshot, epoch, generation)).await;
+                    let ReportEvent::Part(mut part) = part(snapshot, epoch, generation) else { unreachable!() };
+                    {
+                        let behaviour = self.behaviour.lock().expect("unpoisoned");
+                        (part.sent, part.received) = (behaviour.sent.clone(), behaviour.received.clone());
+                    }
+                    self.report(ReportEvent::Part(part)).await;
                     self.seen.lock().expect("unpoisoned").reported.insert(snapshot);
                 }
                 OnSnapshot::ReportOrphan(from) => {

@@ -11,6 +11,7 @@ mod channels;
 mod drift;
 mod dropped;
 mod gc;
+mod leaving;
 mod logging;
 mod loss;
 mod members;

@@ -236,6 +236,13 @@ impl Participant {
         self.outgoing.get(&to).map_or_else(|| self.restored.sent.get(&to).copied().unwrap_or(0), Outgoing::sent)
     }
 
+    /// Whether this peer's first messages, so many of them, have all been received.
+    #[must_use]
+    pub fn has_received(&self, from: MemberId, messages: u64) -> bool {
+        let received = self.incoming.get(&from).map(|channel| &channel.received).or_else(|| self.restored.received.get(&from));
+        messages == 0 || received.is_some_and(|received| received.covers(messages))
+    }
+
     /// How far the channels of this member are now: what it counts at its end, when it leaves and nothing is under way any more.
     #[must_use]
     pub fn counters(&self) -> ChannelCounters {

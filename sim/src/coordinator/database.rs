@@ -91,6 +91,7 @@ impl Database {
             schedule: None,
             continuity: Default::default(),
             kept: None,
+            departures: Vec::new(),
         };
         let (snapshots, restores, unreadable) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { facts, snapshots, restores, unreadable, leases: BTreeMap::new() }

@@ -23,6 +23,10 @@ impl World {
                 process.holds = true;
                 return Ok(true);
             }
+            Wanted::End => {
+                self.note(format_args!("p{}#{number} has left", process.slot));
+                return Ok(false);
+            }
             Wanted::Leave { why } => {
                 self.note(format_args!("p{}#{number} leaves: {why}", process.slot));
                 return Ok(false);

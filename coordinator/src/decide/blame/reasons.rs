@@ -132,12 +132,14 @@ pub fn gone(snapshot: &SnapshotFacts, incarnation: Incarnation, latest: &MemberF
 pub fn failed(snapshot: &SnapshotFacts, failure: Failure, now: Timestamp) -> Abort {
     let Failure { member, reason, detail, channel, .. } = failure;
     let reason = match reason {
-        AbortReason::SpoolOverflow | AbortReason::FifoViolation | AbortReason::StoreUnavailable => reason,
+        AbortReason::SpoolOverflow
+        | AbortReason::FifoViolation
+        | AbortReason::StoreUnavailable
+        | AbortReason::MembershipChanged => reason,
         AbortReason::MemberFailed
         | AbortReason::DeadlineExceeded
         | AbortReason::MemberLost
         | AbortReason::CertificateRejected
-        | AbortReason::MembershipChanged
         | AbortReason::SupersededByRestore
         | AbortReason::Requested
         | AbortReason::AlignmentCycle => AbortReason::MemberFailed,
@@ -156,9 +158,29 @@ pub fn failed(snapshot: &SnapshotFacts, failure: Failure, now: Timestamp) -> Abo
 
 /// The parts don't prove a consistent cut.
 #[must_use]
-pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
+pub fn rejected(facts: &Facts, snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
     let missing: Vec<String> = violations.iter().take(MAX_LINES).map(ToString::to_string).collect();
     let outsiders = !violations.is_empty() && violations.iter().all(|v| matches!(v, Violation::OutsideView { .. }));
+    // One that left and is back: a part may still count the channels with the incarnation before.
+    let is_back = |name: &MemberName| {
+        let left = facts.members.get(name).and_then(|member| member.left).filter(|left| left.generation == snapshot.generation);
+        left.is_some_and(|left| snapshot.view.get(name).is_some_and(|incarnation| *incarnation > left.incarnation))
+    };
+    let of_one_back = |violation: &Violation| match violation {
+        Violation::Orphan { from, to, .. }
+        | Violation::Missing { from, to, .. }
+        | Violation::Twice { from, to, .. }
+        | Violation::NotSent { from, to, .. }
+        | Violation::OutsideView { from, to, .. } => [from, to].into_iter().find(|name| is_back(name)).cloned(),
+        Violation::Peer { peer, .. } => Some(peer).filter(|name| is_back(name)).cloned(),
+        Violation::Generation { .. }
+        | Violation::Incarnation { .. }
+        | Violation::NoPart { .. }
+        | Violation::View { .. }
+        | Violation::DuplicateEntry { .. } => None,
+    };
+    let back: Option<Vec<MemberName>> = violations.iter().map(of_one_back).collect();
+    let back = back.and_then(|back| back.into_iter().next());
     let blamed = violations.first();
     let member = blamed.and_then(|violation| match violation {
         Violation::Orphan { to, .. }
@@ -203,6 +225,9 @@ pub fn rejected(snapshot: &SnapshotFacts, violations: &[Violation]) -> Abort {
     let violations = if n == 1 { "1 violation".to_owned() } else { format!("{n} violations") };
     let (reason, detail) = if outsiders {
         let detail = format!("messages went to or from a member that is not in the snapshot's view ({violations})");
+        (AbortReason::MembershipChanged, detail)
+    } else if let Some(back) = &back {
+        let detail = format!("{back} left and came back, and not every member had heard of that at its cut ({violations})");
         (AbortReason::MembershipChanged, detail)
     } else {
         (AbortReason::CertificateRejected, format!("the counters don't prove a consistent cut ({violations})"))

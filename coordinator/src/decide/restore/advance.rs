@@ -138,10 +138,11 @@ fn activate(draft: &mut Draft<'_>) -> bool {
     next.unreadable.remove(&restore.snapshot);
     for member in next.members.values_mut() {
         if restore.members.contains_key(&member.name) {
-            member.standing = Standing::Active;
+            // Who was leaving, or had left since the snapshot, is a member as it was in it.
+            (member.standing, member.leaving) = (Standing::Active, None);
             (member.generation, member.epoch, member.restore) = (restore.generation, next.cluster.epoch, Some(restore.id));
         } else if member.standing != Standing::Waiting {
-            member.standing = Standing::Excluded;
+            (member.standing, member.leaving) = (Standing::Excluded, None);
         }
     }
     if restore.trigger == Trigger::Automatic

@@ -1,7 +1,7 @@
 //! The parts of a snapshot as their members take them up: where the numbers of each channel go on, and which logged messages have arrived. A member
 //! reads its own objects only, so what it has to know of its peers' parts is told here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stillframe_api::agent::Arrived;
 use stillframe_archive::Part;
@@ -51,7 +51,8 @@ type Channels = BTreeMap<(MemberName, MemberName), Resumption>;
 /// [`Unresumable`] for a channel that both ends claim.
 pub fn resume(parts: Vec<Part>) -> Result<BTreeMap<MemberName, ResumedPart>, Unresumable> {
     let channels = channels(&parts)?;
-    Ok(parts.into_iter().map(|part| (part.member.clone(), resumed(part, &channels))).collect())
+    let view: BTreeSet<MemberName> = parts.iter().map(|part| part.member.clone()).collect();
+    Ok(parts.into_iter().map(|part| (part.member.clone(), resumed(part, &channels, &view))).collect())
 }
 
 fn channels(parts: &[Part]) -> Result<Channels, Unresumable> {
@@ -74,8 +75,12 @@ fn channels(parts: &[Part]) -> Result<Channels, Unresumable> {
     ends.into_iter().map(channel).collect()
 }
 
-fn resumed(mut part: Part, channels: &Channels) -> ResumedPart {
+fn resumed(mut part: Part, channels: &Channels, view: &BTreeSet<MemberName>) -> ResumedPart {
     let me = part.member.clone();
+    // What it counts of members that aren't in the snapshot, because they had left, is of a past that ends here; and they had received what is logged for them.
+    part.sent.retain(|sent| view.contains(&sent.to));
+    part.received.retain(|received| view.contains(&received.from));
+    part.recorded.retain(|recorded| view.contains(&recorded.from));
     for channel in &mut part.sent {
         // What nobody has received, recorded or logged wasn't sent.
         channel.messages = channels.get(&(me.clone(), channel.to.clone())).map_or(0, |resumption| resumption.sent);
@@ -87,7 +92,7 @@ fn resumed(mut part: Part, channels: &Channels) -> ResumedPart {
     }
     let arrived = part.logged.iter().filter_map(|logged| {
         let resent = channels.get(&(me.clone(), logged.to.clone())).map(|resumption| &resumption.resent)?;
-        let ranges = logged.ranges.minus(resent);
+        let ranges = if view.contains(&logged.to) { logged.ranges.minus(resent) } else { logged.ranges.clone() };
         (!ranges.is_empty()).then(|| Arrived { to: logged.to.clone(), ranges })
     });
     let arrived = arrived.collect();

@@ -10,11 +10,11 @@ use axum::{
 };
 use stillframe_api::{
     Page, Problem,
-    cluster::{Cluster, CreateCluster, Member, PageQuery},
+    cluster::{Cluster, CreateCluster, LeaveRequest, Member, PageQuery},
     rollback::ResumeCluster,
     settings::UpdateCluster,
 };
-use stillframe_protocol::ClusterName;
+use stillframe_protocol::{ClusterName, MemberName};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -30,6 +30,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(create, list))
         .routes(routes!(get, update))
         .routes(routes!(members))
+        .routes(routes!(leave))
+        .routes(routes!(stay))
         .routes(routes!(resume))
 }
 
@@ -112,6 +114,45 @@ async fn members(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Json<Page<Member>>, Failure> {
     Ok(Json(service.members(&cluster, &query).await?))
+}
+
+/// Asks a member to leave in good order. Its application is told, and leaves when it has handed over what it has; then its peers send it nothing new, what is
+/// under way arrives, and it ends. Snapshots go on meanwhile, with it and then without it. Asking again changes nothing.
+#[utoipa::path(
+    post, path = "/clusters/{cluster}/members/{member}/leave", operation_id = "leave", tag = "clusters",
+    params(("cluster" = String, Path, description = "The cluster's name."), ("member" = String, Path, description = "The member's name.")),
+    request_body = Option<LeaveRequest>,
+    responses(
+        (status = 200, description = "The member as it is now.", body = Member),
+        (status = 409, description = "Fewer than `min_members` would stay (`too_few_members`).", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn leave(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiPath((cluster, member)): ApiPath<(ClusterName, MemberName)>,
+    OptionalJson(request): OptionalJson<LeaveRequest>,
+) -> Result<Json<Member>, Failure> {
+    Ok(Json(service.ask_to_leave(&caller, &cluster, &member, Some(request)).await?))
+}
+
+/// Takes back that a member was asked to leave. Its application may have acted on it already: then it is too late.
+#[utoipa::path(
+    post, path = "/clusters/{cluster}/members/{member}/stay", operation_id = "stay", tag = "clusters",
+    params(("cluster" = String, Path, description = "The cluster's name."), ("member" = String, Path, description = "The member's name.")),
+    responses(
+        (status = 200, description = "The member as it is now.", body = Member),
+        (status = 409, description = "It is leaving already (`member_leaving`).", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn stay(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    ApiPath((cluster, member)): ApiPath<(ClusterName, MemberName)>,
+) -> Result<Json<Member>, Failure> {
+    Ok(Json(service.ask_to_leave(&caller, &cluster, &member, None).await?))
 }
 
 /// Has a halted cluster go on: in its generation where that is whole, else by a restore to its latest committed snapshot, which the answer

@@ -8,7 +8,7 @@ use super::state::{Cluster, State};
 use crate::{
     decide::{
         Facts,
-        facts::{ClusterFacts, CollectionState, MemberFacts, RestoreFacts, SnapshotFacts},
+        facts::{ClusterFacts, CollectionState, DepartureFacts, MemberFacts, RestoreFacts, SnapshotFacts, Standing},
         retention::holds_at,
         schedule::Slot,
         settings::check_channels,
@@ -39,10 +39,11 @@ fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), StoreEr
 impl Ground<'_> {
     /// Whether a decision may be written.
     pub(super) fn check(&self, next: &Facts, difference: &Difference<'_>, slot: Option<&Slot>) -> Result<(), StoreError> {
-        let Difference { members, made, changed, restores, held, released, schedule, .. } = difference;
+        let Difference { members, departures, made, changed, restores, held, released, schedule, .. } = difference;
         cluster_row(&next.cluster)?;
         self.only_grows(&next.cluster)?;
         members.iter().try_for_each(|member| self.member(member))?;
+        departures.iter().try_for_each(|departure| self.departure(departure))?;
         made.iter().try_for_each(|snapshot| self.made(snapshot))?;
         changed.iter().try_for_each(|change| self.changed(*change))?;
         self.epochs(difference)?;
@@ -91,6 +92,9 @@ impl Ground<'_> {
     fn member(&self, next: &MemberFacts) -> Result<(), StoreError> {
         let name = &next.name;
         demand(next.incarnation.0 >= 1, || format!("incarnations of member {name} count from 1"))?;
+        demand(next.standing != Standing::Left || next.left.is_some(), || {
+            format!("member {name} has left, and nothing says what")
+        })?;
         let Some(old) = self.cluster.members.get(name).map(|member| &member.facts) else {
             let is_taken = self.cluster.members.values().any(|other| other.facts.member_id == next.member_id);
             return demand(!is_taken, || format!("the number of member {name} is another's"));
@@ -98,6 +102,13 @@ impl Ground<'_> {
         let is_reused =
             next.incarnation < old.incarnation || (next.incarnation == old.incarnation && next.instance != old.instance);
         demand(!is_reused, || format!("the incarnation of member {name} would be reused"))
+    }
+
+    /// What a member counted at its end never changes.
+    fn departure(&self, next: &DepartureFacts) -> Result<(), StoreError> {
+        let (name, incarnation) = (&next.counters.member, next.counters.incarnation);
+        let is_known = self.cluster.departures.contains_key(&(name.clone(), incarnation));
+        demand(!is_known, || format!("what incarnation {incarnation} of member {name} counted at its end never changes"))
     }
 
     fn made(&self, next: &SnapshotFacts) -> Result<(), StoreError> {

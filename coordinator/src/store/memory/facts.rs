@@ -49,6 +49,7 @@ impl State {
             schedule: scope.schedule.as_ref().and_then(|name| cluster.schedules.get(name)).cloned(),
             continuity: ContinuityFacts { here: Some(self.identity.clone()), ..continuity },
             kept: scope.kept.then(|| self.kept(cluster)),
+            departures: Vec::new(),
         })
     }
 

@@ -44,6 +44,9 @@ impl State {
             registered_at: member.facts.registered_at,
             last_seen_at: member.seen_at,
             lease_expires_at: member.facts.lease_expires_at,
+            standing: member.facts.standing,
+            leave_wish: member.facts.leave_wish,
+            leaving: member.facts.leaving.clone(),
         };
         belonging.map(row).take(limit as usize).collect()
     }
@@ -110,7 +113,8 @@ fn cluster_row(cluster: &Cluster) -> ClusterRow {
     let mut under_way: Vec<&SnapshotFacts> = snapshots().filter(|s| s.is_under_way()).collect();
     under_way.sort_by_key(|s| s.epoch);
     let count = |state| {
-        let belonging = cluster.members.values().map(|m| &m.facts).filter(|m| m.standing != Standing::Excluded);
+        let belonging =
+            cluster.members.values().map(|m| &m.facts).filter(|m| !matches!(m.standing, Standing::Excluded | Standing::Left));
         u32::try_from(belonging.filter(|m| m.state == state).count()).unwrap_or(u32::MAX)
     };
     let pending = snapshots().filter(|s| s.state == SnapshotState::Pending).count();

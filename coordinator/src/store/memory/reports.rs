@@ -1,15 +1,18 @@
 //! Reports: parts, and words on what is waited for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use stillframe_api::snapshot::SnapshotState;
 use stillframe_archive::Part;
-use stillframe_protocol::{ClusterName, Incarnation, MemberName, SnapshotId};
+use stillframe_protocol::{ClusterName, Departed, Incarnation, MemberName, SnapshotId};
 
 use super::state::{Cluster, Snapshot, State, StoredPart};
 use crate::{
-    decide::{facts::ProgressFacts, part},
+    decide::{
+        facts::{DepartureFacts, ProgressFacts},
+        part,
+    },
     store::{CompleteSnapshot, PartRow, ProgressRow, Taken},
 };
 
@@ -98,16 +101,27 @@ fn parts(snapshot: &Snapshot) -> Vec<Part> {
 
 fn complete((cluster, snapshot): (&Cluster, &Snapshot)) -> Option<CompleteSnapshot> {
     let facts = &snapshot.facts;
-    Some(CompleteSnapshot {
+    let recording_at = facts.recording_at?;
+    let of_before = |gone: &&DepartureFacts| {
+        let Departed { member, .. } = &gone.counters;
+        gone.generation == facts.generation && gone.left_at <= recording_at && !facts.view.contains_key(member)
+    };
+    // By name and then by incarnation, so that of each name the newest stays.
+    let departed =
+        cluster.departures.values().filter(of_before).map(|gone| (gone.counters.member.clone(), gone.counters.clone()));
+    let departed: BTreeMap<MemberName, Departed> = departed.collect();
+    let complete = CompleteSnapshot {
         id: facts.id,
         cluster: cluster.facts.name.clone(),
         archive_prefix: cluster.facts.archive_prefix.clone(),
         epoch: facts.epoch?,
         generation: facts.generation,
         committing: facts.state == SnapshotState::Committing,
-        recording_at: facts.recording_at?,
+        recording_at,
         labels: facts.labels.clone(),
         view: facts.view.clone(),
         parts: parts(snapshot),
-    })
+        departed: departed.into_values().collect(),
+    };
+    Some(complete.with_needed())
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use stillframe_archive::{ObjectKey, Part};
-use stillframe_protocol::{ClusterName, HoldId, MemberName, RestoreId, SnapshotId, name::ScheduleName};
+use stillframe_protocol::{ClusterName, HoldId, Incarnation, MemberName, RestoreId, SnapshotId, name::ScheduleName};
 
 use super::{audit::Trail, idempotency::Key};
 use crate::{
     decide::facts::{
-        ClusterFacts, CollectionState, ContinuityFacts, HoldFacts, MemberFacts, ProgressFacts, RestoreFacts, ScheduleFacts,
-        SnapshotFacts, UnreadableFacts,
+        ClusterFacts, CollectionState, ContinuityFacts, DepartureFacts, HoldFacts, MemberFacts, ProgressFacts, RestoreFacts,
+        ScheduleFacts, SnapshotFacts, UnreadableFacts,
     },
     store::CollectionRow,
 };
@@ -33,6 +33,8 @@ pub(super) struct State {
 pub(super) struct Cluster {
     pub(super) facts: ClusterFacts,
     pub(super) members: BTreeMap<MemberName, Member>,
+    /// What those that left counted at their end.
+    pub(super) departures: BTreeMap<(MemberName, Incarnation), DepartureFacts>,
     pub(super) snapshots: BTreeMap<SnapshotId, Snapshot>,
     pub(super) restores: BTreeMap<RestoreId, RestoreFacts>,
     pub(super) unreadable: BTreeMap<SnapshotId, UnreadableFacts>,
@@ -105,6 +107,7 @@ impl Cluster {
         Self {
             facts,
             members: BTreeMap::new(),
+            departures: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             restores: BTreeMap::new(),
             unreadable: BTreeMap::new(),

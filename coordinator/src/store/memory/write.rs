@@ -79,6 +79,10 @@ impl State {
         Ground { state: self, cluster, now, takes_up }.check(next, &difference, slot)?;
         let cluster = self.clusters.get_mut(name).ok_or_else(gone)?;
         cluster.put_members(&difference, now);
+        for departure in difference.departures {
+            let key = (departure.counters.member.clone(), departure.counters.incarnation);
+            cluster.departures.insert(key, departure.clone());
+        }
         for snapshot in &difference.made {
             // What only an update sets is as new.
             let facts = SnapshotFacts { archive_error: None, sweeps: 0, ..without_reports(snapshot) };

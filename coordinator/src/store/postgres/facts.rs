@@ -114,6 +114,7 @@ pub(super) async fn read(
         schedule: optional(row.schedule)?,
         continuity: ContinuityFacts { here: row.here, ..optional(row.continuity)?.unwrap_or_default() },
         kept: optional(row.kept)?,
+        departures: Vec::new(),
     }))
 }
 

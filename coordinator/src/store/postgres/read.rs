@@ -49,8 +49,8 @@ pub(super) async fn cluster(pool: &PgPool, cluster: &ClusterName) -> Result<Opti
                                             'archive_error', s.archive_error) ORDER BY s.epoch), '[]')
                                    FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
                    'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
-                   'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
-                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded'),
+                   'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing NOT IN ('excluded', 'left')),
+                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing NOT IN ('excluded', 'left')),
                    'restore', (SELECT r.id FROM restores r WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming'))) AS "c!"
           FROM clusters c WHERE c.name = $1
         "#,
@@ -69,8 +69,8 @@ pub(super) async fn clusters(pool: &PgPool, after: Option<&str>, limit: u32) -> 
                                             'archive_error', s.archive_error) ORDER BY s.epoch), '[]')
                                    FROM snapshots s WHERE s.cluster = c.name AND s.state IN ('recording', 'committing')),
                    'pending', (SELECT count(*) FROM snapshots s WHERE s.cluster = c.name AND s.state = 'pending'),
-                   'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing <> 'excluded'),
-                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing <> 'excluded'),
+                   'live_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'live' AND m.standing NOT IN ('excluded', 'left')),
+                   'lost_members', (SELECT count(*) FROM members m WHERE m.cluster = c.name AND m.state = 'lost' AND m.standing NOT IN ('excluded', 'left')),
                    'restore', (SELECT r.id FROM restores r WHERE r.cluster = c.name AND r.state IN ('planned', 'preparing', 'resuming'))) AS "c!"
           FROM clusters c WHERE $1::text IS NULL OR c.name > $1 ORDER BY c.name LIMIT $2
         "#,

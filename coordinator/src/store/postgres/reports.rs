@@ -118,7 +118,12 @@ pub(super) async fn complete(pool: &PgPool, ids: &[SnapshotId]) -> Result<Vec<Co
         SELECT jsonb_build_object(
                    'id', s.id, 'cluster', s.cluster, 'archive_prefix', c.archive_prefix, 'epoch', s.epoch, 'generation', s.generation,
                    'committing', s.state = 'committing', 'recording_at', s.recording_at, 'labels', s.labels, 'view', s.view,
-                   'parts', (SELECT coalesce(jsonb_agg(p.content ORDER BY p.member), '[]') FROM parts p WHERE p.snapshot = s.id)) AS "complete!"
+                   'parts', (SELECT coalesce(jsonb_agg(p.content ORDER BY p.member), '[]') FROM parts p WHERE p.snapshot = s.id),
+                   'departed', (SELECT coalesce(jsonb_agg(d.counters ORDER BY d.member), '[]')
+                                  FROM (SELECT DISTINCT ON (g.member) g.member, g.counters FROM departures g
+                                         WHERE g.cluster = s.cluster AND g.generation = s.generation AND g.left_at <= s.recording_at
+                                           AND NOT s.view ? g.member
+                                         ORDER BY g.member, g.incarnation DESC) d)) AS "complete!"
           FROM snapshots s JOIN clusters c ON c.name = s.cluster
          WHERE s.id = ANY ($1) AND s.state IN ('recording', 'committing')
            AND s.view_members = (SELECT count(*) FROM parts p WHERE p.snapshot = s.id)
@@ -128,7 +133,7 @@ pub(super) async fn complete(pool: &PgPool, ids: &[SnapshotId]) -> Result<Vec<Co
     .fetch_all(pool)
     .await
     .map_err(statement)?;
-    rows.into_iter().map(from_json).collect()
+    rows.into_iter().map(|row| from_json(row).map(CompleteSnapshot::with_needed)).collect()
 }
 
 /// Snapshots that a replica left complete or committing.

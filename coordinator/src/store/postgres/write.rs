@@ -15,7 +15,7 @@ use super::{
 use crate::{
     decide::{
         Audit, Facts,
-        facts::{ClusterFacts, ScheduleFacts, SnapshotFacts},
+        facts::{ClusterFacts, DepartureFacts, ScheduleFacts, SnapshotFacts},
         schedule::Slot,
     },
     store::{
@@ -38,6 +38,9 @@ pub(super) async fn write(
     let cluster = &before.cluster.name;
     let difference = Difference::between(before, next);
     members(connection, cluster, &difference).await?;
+    if !difference.departures.is_empty() {
+        insert_departures(connection, cluster, difference.departures).await?;
+    }
     if !difference.made.is_empty() {
         insert_snapshots(connection, cluster, &difference.made).await?;
     }
@@ -69,16 +72,17 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, differenc
     sqlx::query!(
         r#"
         INSERT INTO members (cluster, name, member_id, incarnation, instance, address, state, standing, seen, generation, epoch, restore,
-                             registered_at)
+                             registered_at, leave_wish, leaving, left_as)
         SELECT $1, m.name, m.member_id, m.incarnation, m.instance, m.address, m.state, m.standing, m.seen, m.generation, m.epoch, m.restore,
-               m.registered_at
+               m.registered_at, m.leave_wish, nullif(m.leaving, 'null'), nullif(m.left_as, 'null')
           FROM jsonb_to_recordset($2) AS m(name text, member_id integer, incarnation bigint, instance uuid, address text, state text,
                                            standing text, seen boolean, generation bigint, epoch bigint, restore uuid,
-                                           registered_at timestamptz)
+                                           registered_at timestamptz, leave_wish text, leaving jsonb, left_as jsonb)
         ON CONFLICT (cluster, name) DO UPDATE SET
             incarnation = excluded.incarnation, instance = excluded.instance, address = excluded.address, state = excluded.state,
             standing = excluded.standing, seen = excluded.seen, generation = excluded.generation, epoch = excluded.epoch,
-            restore = excluded.restore, registered_at = excluded.registered_at
+            restore = excluded.restore, registered_at = excluded.registered_at, leave_wish = excluded.leave_wish,
+            leaving = excluded.leaving, left_as = excluded.left_as
         "#,
         cluster.as_str(),
         to_json(changed)?,
@@ -98,6 +102,21 @@ async fn members(connection: &mut PgConnection, cluster: &ClusterName, differenc
         "#,
         cluster.as_str(),
         to_json(granted)?,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_departures(connection: &mut PgConnection, cluster: &ClusterName, gone: &[DepartureFacts]) -> Result<(), Stop> {
+    sqlx::query!(
+        r#"
+        INSERT INTO departures (cluster, member, incarnation, generation, left_at, counters)
+        SELECT $1, d.counters ->> 'member', (d.counters ->> 'incarnation')::bigint, d.generation, d.left_at, d.counters
+          FROM jsonb_to_recordset($2) AS d(generation bigint, left_at timestamptz, counters jsonb)
+        "#,
+        cluster.as_str(),
+        to_json(&gone)?,
     )
     .execute(connection)
     .await?;

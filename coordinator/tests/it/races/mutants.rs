@@ -112,6 +112,7 @@ impl Mutation {
                         labels: snapshot.labels.clone(),
                         view: snapshot.view.clone(),
                         parts: store.inner.parts(id).await?,
+                        departed: Vec::new(),
                     });
                 }
                 Ok(complete)

@@ -21,7 +21,8 @@ use stillframe_coordinator::{
         Decision, Facts,
         deletion::{self, Swept},
         facts::{ChannelFacts, CollectionState},
-        member::{self, Evidence},
+        leave,
+        member::{self, Change, Evidence},
         restore::{self, Ask, Target, Word},
         resync,
         retention::{self, NewHold},
@@ -34,7 +35,7 @@ use stillframe_coordinator::{
         TransactError, UploadRow, Uploads,
     },
 };
-use stillframe_protocol::{HoldId, RestoreId, SnapshotId, name::ScheduleName};
+use stillframe_protocol::{HoldId, Incarnation, RestoreId, SnapshotId, name::ScheduleName};
 use uuid::Uuid;
 
 use super::{
@@ -50,6 +51,8 @@ enum Step {
     Register(usize),
     Arrive(usize),
     Lose(usize),
+    AskToLeave(usize),
+    Leave(usize),
     Renew { member: usize, holder: u128, take: bool },
     Request { remembered: bool },
     Report(usize),
@@ -95,6 +98,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => member.clone().prop_map(Step::Register),
         6 => member.clone().prop_map(Step::Arrive),
         2 => member.clone().prop_map(Step::Lose),
+        1 => member.clone().prop_map(Step::AskToLeave),
+        2 => member.clone().prop_map(Step::Leave),
         2 => (member.clone(), 1u128..3, any::<bool>()).prop_map(|(member, holder, take)| Step::Renew { member, holder, take }),
         4 => any::<bool>().prop_map(|remembered| Step::Request { remembered }),
         2 => member.clone().prop_map(Step::Report),
@@ -316,6 +321,29 @@ impl Pair {
                     None => Decision::nothing(facts),
                 };
                 self.transact(Scope::default(), sure(lost)).await;
+            }
+            Step::AskToLeave(n) => {
+                let name = member(&name(n));
+                self.transact(Scope::default(), rule(move |facts, o| leave::ask(facts, o, &name, true))).await;
+            }
+            Step::Leave(n) => {
+                // All that it takes, if it is in a state to: in steps, as it is said.
+                let (leaver, generation) = (member(&name(n)), self.facts().await.cluster.generation);
+                let incarnation = self.facts().await.members.get(&leaver).map_or(Incarnation(0), |known| known.incarnation);
+                let mut said = vec![(leaver.clone(), leave::Step::Wants { generation })];
+                said.extend((0..4).filter(|other| *other != n).map(|other| {
+                    let drained = leave::Step::Drained { generation, member: leaver.clone(), incarnation, sent: 0 };
+                    (member(&name(other)), drained)
+                }));
+                said.push((leaver, leave::Step::Ended { generation, sent: Vec::new(), received: Vec::new() }));
+                for (by, step) in said {
+                    let told = move |facts: &Facts, o: &_| {
+                        let incarnation = facts.members.get(&by).map_or(Incarnation(0), |known| known.incarnation);
+                        let change = Change::Leave(by.clone(), incarnation, step.clone());
+                        member::together(facts, o, &[member::Ask { actor: "test".to_owned(), request_id: None, change }]).0
+                    };
+                    self.transact(Scope::default(), sure(told)).await;
+                }
             }
             Step::Renew { member: n, holder, take } => {
                 let Some(known) = self.facts().await.members.get(&member(&name(n))).cloned() else { return };

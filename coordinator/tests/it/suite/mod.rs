@@ -14,6 +14,7 @@ mod guards;
 mod hints;
 mod keys;
 mod leases;
+mod leaving;
 mod lists;
 mod losses;
 mod parts;
@@ -104,6 +105,10 @@ store_suite! {
             a_claim_that_is_given_up_is_free_at_once,
             keys_are_forgotten_when_they_are_old,
             a_key_or_an_answer_that_cannot_be_is_not_kept;
+        leaving:
+            how_far_a_members_leaving_is_is_read_as_it_was_written,
+            what_one_counted_at_its_end_is_with_later_snapshots_that_count_it_and_with_no_other,
+            what_one_counted_at_its_end_never_changes;
         leases:
             a_lease_runs_out_unless_it_is_renewed,
             only_the_holder_renews_a_lease_and_anybody_takes_it_over,

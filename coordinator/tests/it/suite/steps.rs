@@ -14,7 +14,7 @@ use stillframe_coordinator::{
         Decision, Facts, Occasion, Refusal,
         facts::{MemberFacts, SnapshotFacts},
         member::{self, Evidence, Registration},
-        snapshot,
+        settings, snapshot,
     },
     store::{Outcome, PartRow, Rule, Scope, StoreError, TransactError, Transition},
 };
@@ -271,10 +271,20 @@ impl Subject {
     /// Has a snapshot committed that is being recorded.
     pub(crate) async fn commit(&self, id: SnapshotId) {
         self.report_all(id).await;
+        self.commit_parts(id).await;
+    }
+
+    /// Has a snapshot committed whose parts are all there.
+    pub(crate) async fn commit_parts(&self, id: SnapshotId) {
         self.certify(id).await;
         let digest = Digest::of(b"manifest");
         let done = self.transact(about(id), sure(move |facts, occasion| snapshot::committed(facts, occasion, id, &digest))).await;
         assert!(done.changed);
+    }
+
+    pub(crate) async fn update_min_members(&self, min_members: u32) {
+        let changes = settings::Changes { min_members: Some(min_members), ..settings::Changes::default() };
+        self.decide(rule(move |facts, occasion| settings::update_cluster(facts, occasion, changes.clone(), None))).await;
     }
 
     /// One more committed snapshot.
