@@ -66,6 +66,8 @@ pub struct World {
     program: PathBuf,
     transfers_per_second: u32,
     ballast_bytes: usize,
+    /// What the members have brought with them.
+    money: u64,
     /// The database.
     pub database: Database,
 }
@@ -103,23 +105,24 @@ impl World {
         };
         world.client().create_cluster(&cluster).await.expect("the cluster is created");
         for (number, name) in options.members.iter().enumerate() {
-            world.start_member(name, if options.spread { number } else { 0 });
+            world.start_member(name, if options.spread { number } else { 0 }, INITIAL);
         }
         world.running(1).await;
         world
     }
 
-    fn start_member(&mut self, name: &str, first: usize) {
+    fn start_member(&mut self, name: &str, first: usize, initial: u64) {
         let settings = MemberSettings {
             coordinator: self.urls(first),
             cluster: self.cluster.to_string(),
             accounts: ACCOUNTS,
-            initial: INITIAL,
+            initial,
             transfers_per_second: self.transfers_per_second,
             ballast_bytes: self.ballast_bytes,
             listen: None,
             environment: self.bucket.environment(),
         };
+        self.money += u64::from(ACCOUNTS) * initial;
         let name = name.parse().expect("a member's name");
         self.members.push(MemberProcess::start(&self.program, self.directory.path(), name, settings));
     }
@@ -130,7 +133,16 @@ impl World {
     ///
     /// When it can't be started.
     pub fn add_member(&mut self, name: &str) {
-        self.start_member(name, 0);
+        self.start_member(name, 0, INITIAL);
+    }
+
+    /// Starts one more member that brings no money with it.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn add_empty_member(&mut self, name: &str) {
+        self.start_member(name, 0, 0);
     }
 
     /// Gives a member's process to the caller, for it isn't to be of the cluster any more.
@@ -139,6 +151,16 @@ impl World {
     ///
     /// When there is none.
     pub fn take_member_away(&mut self, name: &str) -> MemberProcess {
+        self.money -= u64::from(ACCOUNTS) * INITIAL;
+        self.retire(name)
+    }
+
+    /// Gives the process of a member that leaves to the caller. Its money stays.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn retire(&mut self, name: &str) -> MemberProcess {
         let at = self.members.iter().position(|member| member.name().as_str() == name);
         self.members.remove(at.unwrap_or_else(|| panic!("no member {name}")))
     }
@@ -193,6 +215,7 @@ impl World {
             program: options.program.clone(),
             transfers_per_second: options.transfers_per_second,
             ballast_bytes: options.ballast_bytes,
+            money: 0,
             database,
         }
     }

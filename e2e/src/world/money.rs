@@ -5,7 +5,7 @@ use stillframe_archive::Archive;
 use stillframe_bank::audit::{Audit, audit};
 use stillframe_protocol::SnapshotId;
 
-use super::{ACCOUNTS, INITIAL, World};
+use super::World;
 
 impl World {
     /// The archive, opened as by somebody with nothing but the bucket.
@@ -54,6 +54,6 @@ impl World {
     /// The money that there is.
     #[must_use]
     pub fn money(&self) -> u64 {
-        self.members.len() as u64 * u64::from(ACCOUNTS) * INITIAL
+        self.money
     }
 }

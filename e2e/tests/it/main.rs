@@ -8,6 +8,7 @@ mod deletion;
 mod happy;
 mod lost_database;
 mod member_loss;
+mod membership;
 mod outages;
 mod processes;
 mod promotion;

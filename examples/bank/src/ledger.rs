@@ -101,6 +101,22 @@ impl Ledger {
         Some((to, Transfer { account, amount }))
     }
 
+    /// Empties every account towards `receivers` other members, one after the other: who, and the transfer. Nothing when there is nobody.
+    pub fn withdraw_all(&mut self, receivers: usize) -> Vec<(usize, Transfer)> {
+        if receivers == 0 {
+            return Vec::new();
+        }
+        let numbered = self.balances.iter_mut().enumerate().filter(|(_, balance)| **balance > 0);
+        let transfers: Vec<_> = numbered
+            .map(|(account, balance)| {
+                let amount = std::mem::take(balance);
+                (account % receivers, Transfer { account: u32::try_from(account).unwrap_or(0), amount })
+            })
+            .collect();
+        self.sent += transfers.len() as u64;
+        transfers
+    }
+
     /// Takes back a withdrawal that couldn't be handed over.
     pub fn put_back(&mut self, transfer: Transfer) {
         self.sent -= 1;
@@ -138,6 +154,14 @@ mod tests {
                 }
             }
             prop_assert_eq!(ledgers.iter().map(Ledger::total).sum::<u64>(), before);
+        }
+
+        #[test]
+        fn who_hands_everything_over_has_nothing_left_and_takes_nothing_with_it(seed: u64, accounts in 1u32..10, receivers in 0usize..4) {
+            let mut ledger = Ledger::new(accounts, 100, seed, 0);
+            let total = ledger.total();
+            let given: u64 = ledger.withdraw_all(receivers).iter().map(|(_, transfer)| transfer.amount).sum();
+            prop_assert_eq!((given, ledger.total()), if receivers == 0 { (0, total) } else { (total, 0) });
         }
 
         #[test]

@@ -36,6 +36,8 @@ pub struct Teller {
     ledger: Ledger,
     transfers_per_tick: u32,
     full: BTreeSet<MemberName>,
+    /// It is to leave, and has nobody yet to hand its money to.
+    waits_to_leave: bool,
     counters: Arc<Counters>,
 }
 
@@ -44,13 +46,41 @@ impl Teller {
     #[must_use]
     pub fn new(ledger: Ledger, transfers_per_second: u32, counters: Arc<Counters>) -> Self {
         let ticks_per_second = 1_000 / u32::try_from(TICK_EVERY.as_millis()).unwrap_or(1);
-        Self { ledger, transfers_per_tick: transfers_per_second.div_ceil(ticks_per_second), full: BTreeSet::new(), counters }
+        Self {
+            ledger,
+            transfers_per_tick: transfers_per_second.div_ceil(ticks_per_second),
+            full: BTreeSet::new(),
+            waits_to_leave: false,
+            counters,
+        }
     }
 
     fn show(&self) {
         self.counters.sent.store(self.ledger.sent, Ordering::Relaxed);
         self.counters.received.store(self.ledger.received, Ordering::Relaxed);
         self.counters.balance.store(self.ledger.total(), Ordering::Relaxed);
+    }
+
+    /// Hands all money to the others, an account a transfer. What can't be handed over stays here.
+    fn hand_over(&mut self, cx: &mut Context<'_>) {
+        let receivers: Vec<MemberName> = cx.peers().cloned().collect();
+        for (to, transfer) in self.ledger.withdraw_all(receivers.len()) {
+            let sent = transfer.encode().ok().map(|message| cx.send(&receivers[to], message));
+            if !matches!(sent, Some(Ok(_))) {
+                self.ledger.put_back(transfer);
+            }
+        }
+        self.show();
+    }
+
+    /// Leaves once there is somebody to hand the money to.
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        self.waits_to_leave = cx.peers().next().is_none();
+        if !self.waits_to_leave {
+            cx.cancel_timer(TICK);
+            self.hand_over(cx);
+            cx.leave();
+        }
     }
 
     fn transfer(&mut self, cx: &mut Context<'_>) {
@@ -92,6 +122,24 @@ impl Application for Teller {
         self.full.remove(to);
     }
 
+    fn on_peers(&mut self, cx: &mut Context<'_>) {
+        if self.waits_to_leave {
+            self.leave(cx);
+        }
+    }
+
+    fn on_leave(&mut self, cx: &mut Context<'_>) {
+        self.leave(cx);
+    }
+
+    /// What the others had sent before they heard of it has come by now.
+    fn on_drained(&mut self, cx: &mut Context<'_>) {
+        self.hand_over(cx);
+        if self.ledger.total() > 0 {
+            tracing::error!(left = self.ledger.total(), "money leaves with this member: there was nobody to hand it to");
+        }
+    }
+
     fn capture(&mut self) -> Capture {
         Capture::encode(self.ledger.clone())
     }
@@ -99,6 +147,7 @@ impl Application for Teller {
     fn restore(&mut self, state: StateReader) -> Result<(), RestoreError> {
         self.ledger = state.decode()?;
         self.full.clear();
+        self.waits_to_leave = false;
         self.show();
         Ok(())
     }
