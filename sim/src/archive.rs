@@ -34,6 +34,13 @@ impl Content {
         let recorded: u64 = self.recorded.iter().map(|(_, _, transfer)| transfer.amount).sum();
         self.ledger.balance + unsent + recorded
     }
+
+    /// So much there has to be.
+    pub(crate) fn brought(&self) -> u64 {
+        let unsent: u64 = self.unsent.iter().map(|(_, transfer)| transfer.brought).sum();
+        let recorded: u64 = self.recorded.iter().map(|(_, _, transfer)| transfer.brought).sum();
+        self.ledger.brought + unsent + recorded
+    }
 }
 
 /// A part that was reported and taken.

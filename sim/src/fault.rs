@@ -143,9 +143,24 @@ impl World {
                 self.archive.unreadable.insert(snapshot);
                 "snapshot unreadable"
             }
-            93..=96 => {
+            93 => {
                 self.decide_soon(Command::Resume { fallback: 1 });
                 "resume asked for"
+            }
+            94 => {
+                let names: Vec<_> = self.database.facts().members.keys().cloned().collect();
+                if names.is_empty() {
+                    return Ok(());
+                }
+                let (member, force) = (names[self.rng.usize(0..names.len())].clone(), self.rng.u8(..) < 200);
+                self.decide_soon(Command::AskToLeave { member, force });
+                "member asked to leave"
+            }
+            95..=96 => {
+                let Some(number) = self.any(&alive) else { return Ok(()) };
+                let Some(live) = self.processes.get_mut(&number).and_then(|process| process.live.as_mut()) else { return Ok(()) };
+                live.wants_to_leave = true;
+                "member wants to leave"
             }
             97.. => {
                 let names: Vec<_> = self.database.facts().members.values().map(|m| (m.name.clone(), m.incarnation)).collect();

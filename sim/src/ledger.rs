@@ -13,12 +13,16 @@ pub(crate) const START: u64 = 1_000;
 pub(crate) struct Transfer {
     pub(crate) number: u64,
     pub(crate) amount: u64,
+    /// From one that leaves: what it had brought with it, and had taken over from others that left.
+    pub(crate) brought: u64,
 }
 
 /// The state of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) balance: u64,
+    /// What it, and those that left everything to it, have brought with them: so much money there is in all.
+    pub(crate) brought: u64,
     /// How many transfers were made to each member, those that wait in an outbox included.
     pub(crate) sent: BTreeMap<MemberId, u64>,
     /// The numbers of the transfers that came from each member.
@@ -26,8 +30,20 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Nothing is counted any more of what was exchanged with this member.
+    pub(crate) fn forget(&mut self, member: MemberId) {
+        self.sent.remove(&member);
+        self.received.remove(&member);
+    }
+
+    /// Gives everything away.
+    pub(crate) fn hand_over(&mut self, to: MemberId) -> Transfer {
+        let (amount, brought) = (self.balance, std::mem::take(&mut self.brought));
+        Transfer { brought, ..self.give(to, amount) }
+    }
+
     pub(crate) fn new() -> Self {
-        Self { balance: START, sent: BTreeMap::new(), received: BTreeMap::new() }
+        Self { balance: START, brought: START, sent: BTreeMap::new(), received: BTreeMap::new() }
     }
 
     /// Gives an amount away.
@@ -36,7 +52,7 @@ impl Ledger {
         self.balance -= amount;
         let number = self.sent.entry(to).or_default();
         *number += 1;
-        Transfer { number: *number, amount }
+        Transfer { number: *number, amount, brought: 0 }
     }
 
     /// Takes a transfer.
@@ -50,6 +66,7 @@ impl Ledger {
             return Err(format!("transfer {found} of {from} came twice"));
         }
         self.balance += transfer.amount;
+        self.brought += transfer.brought;
         Ok(())
     }
 }

@@ -101,11 +101,12 @@ fn table(stats: &Stats, failed: &[u64]) -> String {
         line!("  {times:>8} {reason}");
     }
     line!(
-        "{} restores ({} to another snapshot than the latest), {} members resumed, {} joined",
+        "{} restores ({} to another snapshot than the latest), {} members resumed, {} joined, {} left",
         stats.restores,
         stats.restores_to_older,
         stats.resumed_members,
-        stats.joins
+        stats.joins,
+        stats.leaves
     );
     for (reason, times) in &stats.failed_restores {
         line!("  {times:>8} failed: {reason}");

@@ -1,7 +1,10 @@
 //! When the faults are over: putting right what is an operator's to put right, and finding out whether everything is well.
 
 use stillframe_api::{cluster::ClusterPhase, snapshot::SnapshotState};
-use stillframe_coordinator::decide::{facts::HaltCause, restore::Target};
+use stillframe_coordinator::decide::{
+    facts::{HaltCause, MemberFacts},
+    restore::Target,
+};
 use stillframe_protocol::{Epoch, SnapshotId};
 
 use crate::{coordinator::command::Command, event::Event, plan::MS, world::World};
@@ -97,7 +100,9 @@ impl World {
         }
         if self.recovery.proof.is_none() {
             let all_in = self.names.iter().enumerate().all(|(slot, name)| {
-                self.current[slot].is_none() || facts.members.get(name).is_some_and(|m| m.runs_in(facts.cluster.generation))
+                // One that has left stays until a snapshot without it is committed.
+                let fits = |m: &MemberFacts| m.runs_in(facts.cluster.generation) || m.has_left(facts.cluster.generation);
+                self.current[slot].is_none() || facts.members.get(name).is_some_and(fits)
             });
             if facts.snapshots.is_empty() && all_in {
                 self.execute_now(0, Command::Request { timeout_ms: Some(10_000) })?;

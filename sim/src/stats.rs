@@ -53,6 +53,10 @@ pub struct Stats {
     pub resumed_members: u64,
     /// Members that joined a running cluster.
     pub joins: u64,
+    /// Members that left in good order.
+    pub leaves: u64,
+    /// Committed snapshots that needed what one that had left counted at its end.
+    pub with_departed: u64,
     /// Faults, by kind.
     pub faults: BTreeMap<String, u64>,
 }
@@ -107,6 +111,8 @@ impl AddAssign<&Self> for Stats {
         self.restores_to_older += other.restores_to_older;
         self.resumed_members += other.resumed_members;
         self.joins += other.joins;
+        self.leaves += other.leaves;
+        self.with_departed += other.with_departed;
         for (mine, others) in [
             (&mut self.aborted, &other.aborted),
             (&mut self.failed_restores, &other.failed_restores),

@@ -1,7 +1,11 @@
 //! What members and the coordinator say to each other.
 
-use stillframe_coordinator::decide::{assignment::Wanted, restore::Word};
-use stillframe_protocol::{Epoch, Generation, Incarnation, MemberId, PartCounters, SnapshotId};
+use stillframe_coordinator::decide::{
+    assignment::Wanted,
+    leave::{Stage, Step},
+    restore::Word,
+};
+use stillframe_protocol::{Epoch, Generation, Incarnation, MemberId, MemberName, PartCounters, SnapshotId};
 use uuid::Uuid;
 
 use crate::{archive::Content, ledger::Transfer};
@@ -20,6 +24,7 @@ pub(crate) enum Report {
     Part(Box<PartReport>),
     Failed { snapshot: SnapshotId, why: String },
     Word(Word),
+    Leave(Step),
 }
 
 /// A member's part of a snapshot.
@@ -49,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) incarnation: Incarnation,
     /// Its address: the number of its process.
     pub(crate) process: u64,
+    /// It is sent nothing new.
+    pub(crate) leaving: bool,
 }
 
 /// A snapshot that is under way.
@@ -68,20 +75,27 @@ pub(crate) struct Assignment {
     pub(crate) wanted: Wanted,
     pub(crate) peers: Vec<Peer>,
     pub(crate) open: Vec<Open>,
+    /// How far its leaving is.
+    pub(crate) stage: Option<Stage>,
+    /// What its peers have sent it, once they send nothing more.
+    pub(crate) sent_to: Vec<(MemberName, u64)>,
+    /// The incarnations that have left the generation.
+    pub(crate) left: Vec<(MemberId, Incarnation)>,
 }
 
 /// What is written into a message.
 pub(crate) fn encode(transfer: Transfer) -> bytes::Bytes {
-    let mut bytes = Vec::with_capacity(16);
+    let mut bytes = Vec::with_capacity(24);
     bytes.extend(transfer.number.to_le_bytes());
     bytes.extend(transfer.amount.to_le_bytes());
+    bytes.extend(transfer.brought.to_le_bytes());
     bytes.into()
 }
 
 /// What was written into a message.
 pub(crate) fn decode(payload: &[u8]) -> Result<Transfer, String> {
-    let whole: &[u8; 16] =
-        payload.try_into().map_err(|_| format!("a message of 16 bytes was expected, found {}", payload.len()))?;
+    let whole: &[u8; 24] =
+        payload.try_into().map_err(|_| format!("a message of 24 bytes was expected, found {}", payload.len()))?;
     let number = |at: usize| whole[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    Ok(Transfer { number: number(0), amount: number(8) })
+    Ok(Transfer { number: number(0), amount: number(8), brought: number(16) })
 }

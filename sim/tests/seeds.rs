@@ -23,6 +23,7 @@ fn whatever_goes_wrong_snapshots_are_consistent_and_the_cluster_recovers() {
     assert!(stats.committed > 500 && stats.committed_in_flight > 100 && stats.recorded > 500, "{stats:?}");
     assert!(stats.restores > 50 && stats.restores_to_older > 10 && stats.resumed_members > 100 && stats.joins > 20, "{stats:?}");
     assert!(stats.logged > 500 && stats.aligning > 100 && stats.held_frames > 20 && stats.unaligned > 2, "{stats:?}");
+    assert!(stats.leaves > 20 && stats.with_departed > 0, "{stats:?}");
     assert!(stats.most_at_once > 2 && stats.overtaken_decisions > 100 && stats.fenced_frames > 10, "{stats:?}");
     for reason in ["deadline_exceeded", "member_lost", "requested", "superseded_by_restore"] {
         assert!(stats.aborted.get(reason).is_some_and(|times| *times > 10), "{reason}: {stats:?}");

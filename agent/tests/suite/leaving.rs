@@ -1,4 +1,4 @@
-//! Members that leave in good order, and those that stay.
+//! Members that come, that leave in good order, and those that stay.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use stillframe_agent::{Application, Capture, Context, Limits, MemberName, RestoreError, SendError, StateReader, TimerId};
 use stillframe_api::agent::{Leave, ReportEvent, SentBy};
+use stillframe_archive::ChannelRecord;
 use stillframe_protocol::{Departed, Incarnation};
 
 use crate::{
@@ -68,6 +69,12 @@ impl Application for Chatter {
         if message.starts_with(b"own") {
             let to = cx.peers().next().unwrap().clone();
             seen.after = cx.send(&to, "too late").err();
+        }
+    }
+
+    fn on_peers(&mut self, cx: &mut Context<'_>) {
+        for peer in cx.peers().cloned().collect::<Vec<_>>() {
+            let _ = cx.send(&peer, "welcome");
         }
     }
 
@@ -227,4 +234,18 @@ async fn a_restore_undoes_a_leaving_and_the_operators_wish_is_told_again() {
         (*member == name("c") && matches!(event, ReportEvent::Leaving { generation } if generation.0 == 2)).then_some(())
     });
     again.await;
+}
+
+#[tokio::test]
+async fn who_hears_of_a_newcomer_and_of_a_snapshot_without_it_cuts_before_it_sends_it_anything() {
+    let Cluster { plane, .. } = cluster().await;
+    let (snapshot, epoch) = plane.begin_with_newcomer(1, "d");
+    let committed = plane.commit(1, snapshot, epoch, &["a", "b", "c"]).await;
+    for part in committed.parts.values() {
+        for record in plane.channels_of(part).await {
+            if let ChannelRecord::Unsent { to, .. } = record {
+                assert_ne!(to, name("d"), "a restore of this snapshot wouldn't know whom to send that to");
+            }
+        }
+    }
 }

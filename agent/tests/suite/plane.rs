@@ -306,6 +306,28 @@ impl Plane {
         })
     }
 
+    /// Begins a snapshot and, in the same word, tells of a member that isn't in its view and isn't there.
+    pub(crate) fn begin_with_newcomer(&self, generation: u64, newcomer: &str) -> (SnapshotId, Epoch) {
+        self.change(|state| {
+            state.epoch = state.epoch.next();
+            let (snapshot, epoch) = (SnapshotId(Uuid::now_v7()), state.epoch);
+            state.open.push(OpenSnapshot {
+                snapshot,
+                epoch,
+                generation: Generation(generation),
+                inline_limit: 1 << 14,
+                deadline_in_ms: 60_000,
+                in_view: true,
+            });
+            let (id, incarnation, instance) = (MemberId(99), Incarnation(1), Uuid::now_v7());
+            let desired = Desired::Wait { why: "it isn't there".to_owned() };
+            let member = Member { id, incarnation, instance, address: "127.0.0.1:9".to_owned(), desired, leave: None };
+            state.members.insert(name(newcomer), member);
+            state.peers_revision = state.revision;
+            (snapshot, epoch)
+        })
+    }
+
     pub(crate) fn end(&self, snapshot: SnapshotId, committed: bool) {
         self.change(|state| {
             let at = state.open.iter().position(|open| open.snapshot == snapshot).unwrap();

@@ -166,7 +166,7 @@ fn reason(detail: &Value) -> Option<String> {
 
 fn peers(facts: &Facts) -> impl Iterator<Item = (&MemberName, u64, Option<&str>, bool)> {
     let member = |member: &'_ MemberFacts| (member.incarnation.0, member.leaving.is_some());
-    let belonging = facts.belonging().map(move |m| (&m.name, member(m).0, Some(m.address.as_str()), member(m).1));
+    let belonging = facts.peers().map(move |m| (&m.name, member(m).0, Some(m.address.as_str()), member(m).1));
     let left = leave::departed(facts).map(|(member, left)| (&member.name, left.incarnation.0, None, false));
     belonging.chain(left)
 }

@@ -663,6 +663,11 @@ impl Facts {
         self.members.values().filter(|member| !matches!(member.standing, Standing::Excluded | Standing::Left))
     }
 
+    /// The members that others may send to. One that hasn't joined yet isn't among them: what waits for it would be part of snapshots that it isn't in.
+    pub fn peers(&self) -> impl Iterator<Item = &MemberFacts> {
+        self.belonging().filter(|member| member.standing != Standing::Waiting)
+    }
+
     /// The members because of which the generation isn't whole: lost, or replaced by a newer incarnation.
     pub fn missing_members(&self) -> impl Iterator<Item = &MemberFacts> {
         let generation = self.cluster.generation;

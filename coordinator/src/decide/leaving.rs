@@ -276,3 +276,17 @@ fn one_that_joins_meanwhile_is_waited_for_too() {
     assert_eq!(world.drain(2, 1, 0), Ok(Effect::Made));
     assert_eq!(world.end(1, &[(0, 3)]), Ok(Effect::Made));
 }
+
+#[test]
+fn who_has_registered_and_not_joined_is_no_peer_yet() {
+    let mut world = World::new(2, OnLoss::RestoreLatest);
+    world.register(0);
+    assert_eq!((world.facts.belonging().count(), world.facts.peers().count()), (1, 0));
+    world.register(1);
+    assert_eq!(world.facts.peers().count(), 2);
+    let peers = world.facts.cluster.peers_revision;
+    world.register_only(2);
+    assert_eq!((world.facts.peers().count(), world.facts.cluster.peers_revision), (2, peers), "nobody is told of it");
+    world.arrive(2, 1);
+    assert_eq!(world.facts.peers().count(), 3);
+}

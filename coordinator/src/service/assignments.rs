@@ -241,7 +241,7 @@ impl Shared {
             |(member, left): (&MemberFacts, LeftFacts)| LeftPeer { member_id: member.member_id, incarnation: left.incarnation };
         let peers = || Peers {
             revision: facts.cluster.peers_revision,
-            members: facts.belonging().map(peer).collect(),
+            members: facts.peers().map(peer).collect(),
             left: leave::departed(facts).map(left).collect(),
         };
         written(self.peers.get_or_init(|| raw(&peers())))

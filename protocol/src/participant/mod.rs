@@ -203,15 +203,18 @@ impl Participant {
 
     /// A peer has left in good order: all that it sent was received here, all that was sent to it was received there, and neither sends the other anything any
     /// more. Forgets the channels from and to its incarnations up to this one; later parts count them no more. An epoch that waits for a marker of it closes the
-    /// channel with what has come, for nothing else will. Does nothing when no such channel is known.
+    /// channel with what has come, for nothing else will. True if anything of such a channel was known.
     ///
     /// Begin first what the coordinator lists beside the news: those epochs may be of before the end, when both ends counted the channel.
-    pub fn depart(&mut self, peer: MemberId, incarnation: Incarnation) {
+    pub fn depart(&mut self, peer: MemberId, incarnation: Incarnation) -> bool {
+        let mut known = false;
         if self.outgoing.get(&peer).is_some_and(|channel| channel.peer_incarnation <= incarnation) {
             self.outgoing.remove(&peer);
+            known = true;
         }
         let closed = self.incoming.get(&peer).is_some_and(|channel| channel.peer_incarnation <= incarnation);
         if closed && let Some(channel) = self.incoming.remove(&peer) {
+            known = true;
             self.acks_due.retain(|&member| member != peer);
             self.held.remove(&peer);
             let waiting = self.recordings.iter_mut().filter(|(_, recording)| recording.waits_for(peer));
@@ -223,11 +226,12 @@ impl Participant {
         }
         // What was restored of a channel that was never opened since is of the same past.
         if !self.outgoing.contains_key(&peer) && !self.incoming.contains_key(&peer) {
-            self.restored.sent.remove(&peer);
-            self.restored.received.remove(&peer);
+            known |= self.restored.sent.remove(&peer).is_some();
+            known |= self.restored.received.remove(&peer).is_some();
             self.replaced.remove(&peer);
         }
         self.align();
+        known
     }
 
     /// How many messages were sent to this peer in this life of the member and, after a restore, in the one that the snapshot shows.

@@ -7,6 +7,7 @@ use stillframe_api::{
 use stillframe_coordinator::decide::{
     Decision, Facts,
     facts::{Presence, RestoreFacts},
+    leave::Step,
     restore::Word,
 };
 
@@ -145,6 +146,10 @@ impl World {
                 !current(member, *incarnation)
             }
             Command::Failed { member, incarnation, .. } => !current(member, *incarnation),
+            Command::Leave { member, incarnation, step } => {
+                let (Step::Wants { generation } | Step::Drained { generation, .. } | Step::Ended { generation, .. }) = step;
+                !current(member, *incarnation) || *generation != before.cluster.generation
+            }
             Command::Heard { member, incarnation, word } => {
                 let of_now = before.restore.as_ref().is_some_and(|now| match word {
                     Word::Loading { restore, generation, .. }
@@ -161,6 +166,7 @@ impl World {
             | Command::Certified { .. }
             | Command::HeldUp { .. }
             | Command::Committed { .. }
+            | Command::AskToLeave { .. }
             | Command::Restore { .. }
             | Command::Cancel { .. }
             | Command::Resume { .. }

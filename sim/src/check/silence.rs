@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use stillframe_coordinator::decide::facts::Standing;
 use stillframe_protocol::{MemberId, SeqRanges, invariant::check_channel};
 
-use crate::{ledger::START, member::Live, world::World};
+use crate::{member::Live, world::World};
 
 impl World {
     /// The members that run in the active generation.
@@ -14,7 +15,8 @@ impl World {
         let active = |live: &&Live| {
             let me = live.participant.identity();
             let now = facts.members.values().find(|m| m.member_id == me.member);
-            now.is_some_and(|m| m.incarnation == me.incarnation) && me.generation == facts.cluster.generation
+            now.is_some_and(|m| m.incarnation == me.incarnation && m.standing == Standing::Active)
+                && me.generation == facts.cluster.generation
         };
         lives.filter(active).map(|live| (live.participant.identity().member, live)).collect()
     }
@@ -56,7 +58,7 @@ impl World {
             }
         }
         let money: u64 = running.values().map(|live| live.ledger.balance).sum();
-        let expected = START * running.len() as u64;
+        let expected: u64 = running.values().map(|live| live.ledger.brought).sum();
         if money != expected {
             return Err(format!("at the end, {} members hold {money} in all: expected {expected}", running.len()));
         }

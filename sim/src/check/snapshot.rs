@@ -5,12 +5,7 @@ use std::collections::BTreeMap;
 use stillframe_coordinator::decide::facts::SnapshotFacts;
 use stillframe_protocol::{MemberId, PartCounters, Seq, SeqRanges, ViewMember, certificate, invariant::check_channel};
 
-use crate::{
-    Checked,
-    archive::Content,
-    ledger::{START, Transfer},
-    world::World,
-};
+use crate::{Checked, archive::Content, ledger::Transfer, world::World};
 
 impl World {
     pub(super) fn check_committed(&mut self, snapshot: &SnapshotFacts) -> Checked {
@@ -26,14 +21,18 @@ impl World {
             .map(|(member, incarnation)| ViewMember { member: member.clone(), incarnation: *incarnation })
             .collect();
         let counters: Vec<PartCounters> = parts.values().map(|part| part.counters.clone()).collect();
-        certificate::verify(snapshot.generation, &view, &counters)
+        let departed = certificate::needed(&view, &counters, self.database.departed_before(snapshot));
+        self.stats.with_departed += u64::from(!departed.is_empty());
+        certificate::verify_with(snapshot.generation, &view, &counters, &departed)
             .map_err(|violations| wrong(format!("its certificate doesn't hold: {}", violations[0])))?;
         let ids = self.ids_by_name();
         let contents: BTreeMap<MemberId, &Content> =
             parts.iter().filter_map(|(name, part)| Some((*ids.get(name)?, &part.content))).collect();
-        let logged: u64 = contents.values().flat_map(|sender| in_flight(sender, &contents)).map(|(_, it)| it.amount).sum();
-        let money = contents.values().map(|content| content.money()).sum::<u64>() + logged;
-        let expected = START * view.len() as u64;
+        let logged: Vec<Transfer> =
+            contents.values().flat_map(|sender| in_flight(sender, &contents)).map(|(_, transfer)| transfer).collect();
+        let money = contents.values().map(|content| content.money()).sum::<u64>() + logged.iter().map(|it| it.amount).sum::<u64>();
+        let brought = contents.values().map(|content| content.brought()).sum::<u64>();
+        let expected = brought + logged.iter().map(|it| it.brought).sum::<u64>();
         if money != expected {
             return Err(wrong(format!("{} members hold {money} in all: expected {expected}", view.len())));
         }
@@ -50,8 +49,9 @@ fn in_flight<'a>(
 ) -> impl Iterator<Item = (MemberId, Transfer)> + 'a {
     let logged = sender.logged.iter().map(|(to, _, transfer)| (*to, *transfer));
     logged.filter(|(to, transfer)| {
-        let received = contents.get(to).and_then(|to| to.ledger.received.get(&sender.member));
-        !received.is_some_and(|received| received.contains(Seq(transfer.number)))
+        // One that isn't there has left, and had received all of it.
+        let Some(receiver) = contents.get(to) else { return false };
+        !receiver.ledger.received.get(&sender.member).is_some_and(|received| received.contains(Seq(transfer.number)))
     })
 }
 

@@ -9,8 +9,8 @@ use stillframe_api::{
 };
 use stillframe_archive::Digest;
 use stillframe_coordinator::decide::{
-    Decision, Facts, Occasion, Refusal,
-    member::{self, Evidence, Registration},
+    Decision, Facts, Occasion, Refusal, leave,
+    member::{self, Change, Evidence, Registration},
     restore::{self, Ask, Target, Word},
     rollback,
     settings::{self, Changes},
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Committed { snapshot: SnapshotId },
     Heard { member: MemberName, incarnation: Incarnation, word: Word },
     Restore { target: Target, fallback: u32 },
+    AskToLeave { member: MemberName, force: bool },
+    Leave { member: MemberName, incarnation: Incarnation, step: leave::Step },
     Cancel { restore: RestoreId },
     Resume { fallback: u32 },
     Update(Changes),
@@ -56,6 +58,8 @@ impl Command {
             | Self::Request { .. }
             | Self::Deadlines
             | Self::Heard { .. }
+            | Self::AskToLeave { .. }
+            | Self::Leave { .. }
             | Self::Cancel { .. }
             | Self::Resume { .. }
             | Self::Update(_) => None,
@@ -74,6 +78,8 @@ impl Command {
             | Self::Abort { .. }
             | Self::Failed { .. }
             | Self::Heard { .. }
+            | Self::AskToLeave { .. }
+            | Self::Leave { .. }
             | Self::Restore { .. }
             | Self::Cancel { .. }
             | Self::Resume { .. }
@@ -95,6 +101,8 @@ impl Command {
             Self::HeldUp { .. } => "held_up",
             Self::Committed { .. } => "committed",
             Self::Heard { .. } => "heard",
+            Self::AskToLeave { .. } => "ask_to_leave",
+            Self::Leave { .. } => "leave",
             Self::Restore { .. } => "restore",
             Self::Cancel { .. } => "cancel",
             Self::Resume { .. } => "resume",
@@ -138,6 +146,13 @@ impl Command {
             Self::Committed { snapshot } => snapshot::committed(facts, occasion, *snapshot, &Digest::of(b"manifest")),
             Self::Heard { member, incarnation, word } => {
                 restore::heard(facts, occasion, &[(member.clone(), *incarnation, word.clone())])
+            }
+            Self::AskToLeave { member, force } => return leave::ask(facts, occasion, member, *force),
+            Self::Leave { member, incarnation, step } => {
+                let change = Change::Leave(member.clone(), *incarnation, step.clone());
+                let ask = member::Ask { actor: member.to_string(), request_id: None, change };
+                let (decision, effects) = member::together(facts, occasion, &[ask]);
+                return effects.into_iter().collect::<Result<Vec<_>, _>>().map(|_| decision);
             }
             Self::Restore { target, fallback } => {
                 let (target, fallback) = (*target, *fallback);

@@ -75,7 +75,8 @@ impl World {
             .collect();
         let parts = self.archive.parts.get(&id).into_iter().flat_map(|parts| parts.values());
         let counters: Vec<PartCounters> = parts.map(|part| part.counters.clone()).collect();
-        certificate::verify(snapshot.generation, &view, &counters)
+        let departed = certificate::needed(&view, &counters, self.database.departed_before(snapshot));
+        certificate::verify_with(snapshot.generation, &view, &counters, &departed)
     }
 
     /// Finds what is complete, or committing, whoever began it.

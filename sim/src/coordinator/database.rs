@@ -9,9 +9,9 @@ use stillframe_api::{
 };
 use stillframe_coordinator::decide::{
     Decision, Facts,
-    facts::{ClusterFacts, OlderFacts, RestoreFacts, RollbackFacts, SnapshotFacts, UnreadableFacts},
+    facts::{ClusterFacts, DepartureFacts, OlderFacts, RestoreFacts, RollbackFacts, SnapshotFacts, UnreadableFacts},
 };
-use stillframe_protocol::{ClusterName, Epoch, Generation, MemberName, RestoreId, SnapshotId};
+use stillframe_protocol::{ClusterName, Departed, Epoch, Generation, MemberName, RestoreId, SnapshotId};
 use uuid::Uuid;
 
 use crate::plan::Plan;
@@ -26,6 +26,8 @@ pub(crate) struct Lease {
 /// The database.
 #[derive(Debug)]
 pub(crate) struct Database {
+    /// What members counted that left.
+    departures: Vec<DepartureFacts>,
     facts: Facts,
     /// Every snapshot that ever was.
     pub(crate) snapshots: BTreeMap<SnapshotId, SnapshotFacts>,
@@ -94,12 +96,23 @@ impl Database {
             departures: Vec::new(),
         };
         let (snapshots, restores, unreadable) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { facts, snapshots, restores, unreadable, leases: BTreeMap::new() }
+        Self { departures: Vec::new(), facts, snapshots, restores, unreadable, leases: BTreeMap::new() }
     }
 
     /// The facts, as far as they are kept.
     pub(crate) fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Those that had left before a snapshot began, the newest incarnation of each: what the store gives with its parts.
+    pub(crate) fn departed_before(&self, snapshot: &SnapshotFacts) -> Vec<Departed> {
+        let before = |gone: &&DepartureFacts| {
+            gone.generation == snapshot.generation
+                && Some(gone.left_at) <= snapshot.recording_at
+                && !snapshot.view.contains_key(&gone.counters.member)
+        };
+        let gone = self.departures.iter().filter(before).map(|gone| (gone.counters.member.clone(), gone.counters.clone()));
+        gone.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     /// Notes that a part is stored. No decision, and so no new version.
@@ -142,6 +155,7 @@ impl Database {
     /// Writes what was decided on these facts. Leases and reported parts are rows of their own, which a decision on older facts doesn't overwrite.
     pub(crate) fn write(&mut self, before: &Facts, decision: Decision, reported: impl Fn(SnapshotId) -> BTreeSet<MemberName>) {
         let mut next = decision.next;
+        self.departures.append(&mut next.departures);
         for snapshot in &mut next.snapshots {
             snapshot.reported = reported(snapshot.id);
             self.snapshots.insert(snapshot.id, snapshot.clone());

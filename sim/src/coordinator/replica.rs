@@ -7,6 +7,7 @@ use stillframe_coordinator::decide::{
     Decision, Facts, Occasion, Refusal,
     assignment::{Wanted, wanted},
     facts::Presence,
+    leave,
     member::Evidence,
     restore::Word,
 };
@@ -162,6 +163,7 @@ impl World {
                 self.note(format_args!("r{replica} {} {} {}", line.action, line.subject, line.reason.as_deref().unwrap_or("")));
                 match line.action {
                     "member.joined" => self.stats.joins += 1,
+                    "member.left" => self.stats.leaves += 1,
                     "restore.resuming" => self.stats.restores += 1,
                     _ => {}
                 }
@@ -264,6 +266,7 @@ impl World {
                     Report::Failed { snapshot, why } => {
                         self.execute(replica, Command::Failed { snapshot, member, incarnation, why })?;
                     }
+                    Report::Leave(step) => self.execute(replica, Command::Leave { member, incarnation, step })?,
                     Report::Word(word) => {
                         let (incarnation, word) = self.as_taken(&member, incarnation, word);
                         self.execute(replica, Command::Heard { member, incarnation, word })?;
@@ -374,14 +377,24 @@ fn compose(facts: &Facts, member: &MemberName, incarnation: Incarnation) -> Resu
     let wanted: Wanted = wanted(facts, member, incarnation)?;
     let peer = |m: &stillframe_coordinator::decide::facts::MemberFacts| {
         let slot = m.name.as_str().strip_prefix('p')?.parse().ok()?;
-        Some(Peer { slot, member: m.member_id, incarnation: m.incarnation, process: m.address.parse().ok()? })
+        Some(Peer {
+            slot,
+            member: m.member_id,
+            incarnation: m.incarnation,
+            process: m.address.parse().ok()?,
+            leaving: m.leaving.is_some(),
+        })
     };
     let open = facts.snapshots.iter().filter(|s| s.is_under_way());
+    let of_now = facts.members.get(member).filter(|known| known.incarnation == incarnation);
     Ok(Assignment {
+        stage: of_now.and_then(|known| leave::stage(facts, known)),
+        sent_to: of_now.map(leave::sent_to).unwrap_or_default(),
+        left: leave::departed(facts).map(|(member, left)| (member.member_id, left.incarnation)).collect(),
         revision: facts.cluster.revision,
         epoch: facts.cluster.epoch,
         wanted,
-        peers: facts.belonging().filter_map(peer).collect(),
+        peers: facts.peers().filter_map(peer).collect(),
         open: open
             .map(|s| Open {
                 snapshot: s.id,

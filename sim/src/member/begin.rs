@@ -29,6 +29,8 @@ impl World {
             begun: BTreeMap::new(),
             to_break: Vec::new(),
             newer: false,
+            wants_to_leave: false,
+            silent: false,
         }
     }
 
@@ -144,7 +146,21 @@ impl World {
         } else if self.archive.away_until > self.now || (!self.healed && self.rng.u8(..) < 8) {
             failed(PrepareProblem::Unavailable, "the archive is away")
         } else {
-            at.loaded = Some(self.archive.part_to_restore(snapshot, part, self.mutant)?);
+            let mut stored = self.archive.part_to_restore(snapshot, part, self.mutant)?;
+            // What is counted of those that aren't in the snapshot, because they had left, is of a past that ends here.
+            let view = self.database.snapshots.get(&snapshot).map(|s| s.view.clone()).unwrap_or_default();
+            let ids: BTreeMap<MemberId, MemberName> =
+                self.database.facts().members.values().map(|m| (m.member_id, m.name.clone())).collect();
+            let counters = &mut stored.counters;
+            counters.sent.retain(|sent| view.contains_key(&sent.to));
+            counters.received.retain(|received| view.contains_key(&received.from));
+            let stays = |id: &MemberId| ids.get(id).is_some_and(|name| view.contains_key(name));
+            stored.content.ledger.sent.retain(|id, _| stays(id));
+            stored.content.ledger.received.retain(|id, _| stays(id));
+            if let Some((to, _)) = stored.content.unsent.iter().find(|(to, _)| !stays(to)) {
+                return Err(format!("in {snapshot} a message of {part} waits for {to}, which isn't in it"));
+            }
+            at.loaded = Some(stored);
             Word::Prepared { restore, generation, bytes: 1 }
         };
         let report = process.report(Report::Word(word));

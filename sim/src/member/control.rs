@@ -5,7 +5,7 @@ use crate::{
     Checked,
     event::Event,
     plan::MS,
-    words::{Ask, Tell},
+    words::{Ask, Report, Tell},
     world::World,
 };
 
@@ -70,7 +70,7 @@ impl World {
         self.ask(number, process, Ask::Poll { incarnation, after: process.revision });
         let reports: Vec<u64> = process.reports.keys().copied().collect();
         reports.into_iter().for_each(|report| self.send_report(number, process, report));
-        Ok(())
+        self.look_after_leaving(number, process)
     }
 
     pub(super) fn send_report(&mut self, number: u64, process: &Process, report: u64) {
@@ -78,6 +78,12 @@ impl World {
         if let Some(what) = process.reports.get(&report) {
             self.ask(number, process, Ask::Report { number: report, incarnation, report: what.clone() });
         }
+    }
+
+    /// Reports something that is said again, if need be, at the next poll.
+    pub(super) fn say_once(&mut self, number: u64, process: &Process, report: Report) {
+        let Some((_, incarnation)) = process.registered else { return };
+        self.ask(number, process, Ask::Report { number: 0, incarnation, report });
     }
 
     /// The coordinator's word arrives. False if the process has to end.

@@ -48,6 +48,10 @@ impl World {
         };
         let Some(live) = &mut process.live else { return Ok(()) };
         let from = frame.from;
+        if process.left.get(&from).is_some_and(|left| frame.from_incarnation <= *left) {
+            // What one that left says is of the past, and nobody waits for it.
+            return Ok(());
+        }
         let answers = matches!(frame.body, FrameBody::Ack { .. } | FrameBody::Accept { .. });
         match via {
             // What isn't known was replaced; what it still brings is repeated on the new one.
@@ -184,7 +188,10 @@ impl World {
                         "p{slot}#{number}: the channel from {from} is violated in {epochs:?}: expected {expected}, found {found}"
                     ));
                 }
-                Output::Replaced { epochs, .. } => {
+                Output::Replaced { from, epochs, .. } => {
+                    // Another process: what is exchanged with it is counted anew.
+                    live.ledger.forget(from);
+                    live.outbox.remove(&from);
                     for epoch in epochs {
                         let stage = Stage::Failed("a peer was replaced".to_owned());
                         let snapshot = live.recordings.get(&epoch).and_then(|recording| recording.snapshot);
@@ -234,10 +241,10 @@ impl World {
         let targets: Vec<MemberId> = process
             .peers
             .values()
-            .filter(|peer| self.plan.channels.iter().any(|c| (c.from, c.to) == (slot, peer.slot)))
+            .filter(|peer| !peer.leaving && self.plan.channels.iter().any(|c| (c.from, c.to) == (slot, peer.slot)))
             .map(|peer| peer.member)
             .collect();
-        if targets.is_empty() {
+        if targets.is_empty() || live.silent {
             return Ok(());
         }
         let to = targets[self.rng.usize(0..targets.len())];

@@ -18,6 +18,8 @@ impl World {
     /// Acts on an assignment. False if the process has to end.
     pub(super) fn follow(&mut self, number: u64, process: &mut Process, assignment: &Assignment) -> Result<bool, String> {
         process.peers = assignment.peers.iter().map(|peer| (peer.member, *peer)).collect();
+        process.left = assignment.left.iter().copied().collect();
+        (process.leave_stage, process.sent_to) = (assignment.stage.clone(), assignment.sent_to.clone());
         match &assignment.wanted {
             Wanted::Wait { .. } => {
                 process.holds = true;
@@ -42,9 +44,12 @@ impl World {
                 None => return Ok(false),
             },
         }
-        self.connect(number, process)?;
+        // Cut first: what is done because of a member that came or left is behind the cuts of snapshots that began before.
         self.follow_snapshots(number, process, assignment)?;
+        self.part_with_the_left(number, process)?;
+        self.connect(number, process)?;
         self.go_on(number, process)?;
+        self.look_after_leaving(number, process)?;
         Ok(true)
     }
 

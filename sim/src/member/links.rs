@@ -76,6 +76,9 @@ impl World {
         let preamble = self.plan.preamble;
         let Some(process) = self.processes.get_mut(&number) else { return false };
         let known = process.peers.get(&call.from).map(|peer| peer.incarnation);
+        if process.has_left(call.from, call.from_incarnation) {
+            return false;
+        }
         let Some(live) = process.live.as_mut().filter(|_| !process.holds) else { return false };
         let me = live.participant.identity();
         let stale = known.is_some_and(|known| known > call.from_incarnation)

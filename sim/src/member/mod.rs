@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | polling, reporting, leases | [`control`] |
 //! | comparing what is with what is wanted | [`follow`] |
+//! | leaving, letting others leave | [`leaving`] |
 //! | connections | [`links`] |
 //! | frames, and carrying out the participant's outputs | [`drain`] |
 //! | holding frames back until the channels are aligned | [`align`] |
@@ -14,11 +15,15 @@ pub(crate) mod begin;
 pub(crate) mod control;
 pub(crate) mod drain;
 pub(crate) mod follow;
+pub(crate) mod leaving;
 pub(crate) mod links;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use stillframe_protocol::{ChannelOrdering, Epoch, Frame, Generation, Incarnation, MemberId, Participant, RestoreId, SnapshotId};
+use stillframe_coordinator::decide::leave;
+use stillframe_protocol::{
+    ChannelOrdering, Epoch, Frame, Generation, Incarnation, MemberId, MemberName, Participant, RestoreId, SnapshotId,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -39,6 +44,11 @@ pub(crate) struct Process {
     pub(crate) replica: usize,
     pub(crate) revision: u64,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
+    /// The newest incarnation of each that left the generation.
+    pub(crate) left: BTreeMap<MemberId, Incarnation>,
+    /// What the coordinator says of its leaving, and of what was sent to it.
+    pub(crate) leave_stage: Option<leave::Stage>,
+    pub(crate) sent_to: Vec<(MemberName, u64)>,
     pub(crate) lease_until: u64,
     /// Nothing is delivered and nothing sent.
     pub(crate) holds: bool,
@@ -90,6 +100,10 @@ pub(crate) struct Live {
     /// Senders whose connections brought something wrong.
     pub(crate) to_break: Vec<MemberId>,
     pub(crate) newer: bool,
+    /// Its application wants to leave.
+    pub(crate) wants_to_leave: bool,
+    /// It has handed everything over, and sends nothing any more.
+    pub(crate) silent: bool,
 }
 
 /// Where a sender's frames come from.
@@ -157,6 +171,9 @@ impl Process {
             replica,
             revision: 0,
             peers: BTreeMap::new(),
+            left: BTreeMap::new(),
+            leave_stage: None,
+            sent_to: Vec::new(),
             lease_until: 0,
             holds: true,
             slowness,
