@@ -18,8 +18,9 @@ pub(super) async fn make_cluster(connection: &mut PgConnection, settings: &Creat
     let on_loss = to_json(&settings.on_loss)?;
     sqlx::query!(
         "INSERT INTO clusters (name, min_members, snapshot_timeout_ms, on_loss, archive_prefix, max_concurrent, min_pause_ms,
-                               rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                               rollback_limit, rollback_window_ms, rollback_backoff_ms, restore_fallback,
+                               channel_state, alignment, aligned_timeout_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (name) DO NOTHING",
         settings.name.as_str(),
         i32::try_from(settings.min_members).unwrap_or(i32::MAX),
@@ -32,6 +33,9 @@ pub(super) async fn make_cluster(connection: &mut PgConnection, settings: &Creat
         settings.rollback.window.as_millis(),
         settings.rollback.backoff.as_millis(),
         i32::try_from(settings.rollback.fallback).unwrap_or(i32::MAX),
+        settings.channel_state.to_string(),
+        settings.alignment.to_string(),
+        settings.aligned_timeout.map(stillframe_api::HumanDuration::as_millis),
     )
     .execute(connection)
     .await?;

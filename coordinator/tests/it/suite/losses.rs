@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stillframe_api::{
+    channel_state::Alignment,
     cluster::{ClusterPhase, CreateCluster},
     snapshot::SnapshotState,
 };
@@ -15,7 +16,7 @@ use stillframe_coordinator::{
     },
     store::{Found, Scope, TransactError},
 };
-use stillframe_protocol::{Epoch, Generation, Incarnation, SnapshotId};
+use stillframe_protocol::{Epoch, Generation, Incarnation, Logged, SeqRanges, SnapshotId, ViewMember};
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +25,13 @@ use super::{
 };
 
 fn settings() -> CreateCluster {
-    CreateCluster { max_concurrent: 3, min_pause: "2s".parse().expect("2s"), ..CreateCluster::new(bank(), 2) }
+    CreateCluster {
+        max_concurrent: 3,
+        min_pause: "2s".parse().expect("2s"),
+        alignment: Alignment::Aligned,
+        aligned_timeout: Some("3s".parse().expect("3s")),
+        ..CreateCluster::new(bank(), 2)
+    }
 }
 
 fn found(snapshot: Option<SnapshotId>, parts: Vec<Part>) -> Scope {
@@ -46,7 +53,9 @@ fn proved(id: SnapshotId) -> Proved {
 fn part(id: SnapshotId, name: &str, incarnation: Incarnation) -> Part {
     let objects = vec![object(&bank(), id, &member(name), incarnation)];
     let (sent, received, recorded) = (vec![], vec![], vec![]);
-    Part { member: member(name), incarnation, objects, sent, received, recorded, logged: Vec::new(), peers: Vec::new() }
+    let logged = vec![Logged { to: member("p2"), ranges: SeqRanges::prefix(2), bytes: 7 }];
+    let peers = vec![ViewMember { member: member("p2"), incarnation: Incarnation(7) }];
+    Part { member: member(name), incarnation, objects, sent, received, recorded, logged, peers }
 }
 
 pub(super) async fn a_cluster_that_was_found_is_made_with_its_settings_in_its_first_transition(s: &Subject) {
@@ -60,6 +69,8 @@ pub(super) async fn a_cluster_that_was_found_is_made_with_its_settings_in_its_fi
     s.transact(found(Some(id), parts.clone()), sure(move |facts, o| resync::take_up(facts, o, &proved))).await;
     let facts = s.facts().await;
     assert_eq!((facts.cluster.phase, facts.cluster.max_concurrent, facts.cluster.min_pause_ms), (ClusterPhase::Halted, 3, 2_000));
+    let channels = facts.cluster.channels;
+    assert_eq!((channels.alignment, channels.aligned_timeout_ms), (Alignment::Aligned, Some(3_000)));
     assert_eq!((facts.cluster.latest_committed, facts.latest_view.len()), (Some(id), 2));
     assert_eq!(s.store().parts(id).await.expect("parts"), parts);
     assert_eq!(s.snapshot(id).await.labels.len(), 1);
