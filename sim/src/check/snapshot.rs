@@ -30,7 +30,8 @@ impl World {
             parts.iter().filter_map(|(name, part)| Some((*ids.get(name)?, &part.content))).collect();
         let logged: Vec<Transfer> =
             contents.values().flat_map(|sender| in_flight(sender, &contents)).map(|(_, transfer)| transfer).collect();
-        let money = contents.values().map(|content| content.money()).sum::<u64>() + logged.iter().map(|it| it.amount).sum::<u64>();
+        let money =
+            contents.values().map(|content| content.money()).sum::<u64>() + logged.iter().map(|it| it.amount).sum::<u64>();
         let brought = contents.values().map(|content| content.brought()).sum::<u64>();
         let expected = brought + logged.iter().map(|it| it.brought).sum::<u64>();
         if money != expected {
