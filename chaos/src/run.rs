@@ -94,7 +94,9 @@ pub async fn run(options: &Options) -> std::io::Result<Summary> {
         if begun.elapsed() >= options.time {
             break;
         }
-        run.round(number, plan::round(options.seed, number, options.shape)).await;
+        let round = plan::round(options.seed, number, options.shape);
+        run.set_channel_state(&round).await;
+        run.round(number, round).await;
         run.summary.rounds += 1;
         if !run.summary.violations.is_empty() {
             break;
@@ -148,6 +150,14 @@ fn events(round: &Round) -> Vec<(Duration, Event)> {
 }
 
 impl Run {
+    /// From the round's first restore on its messages get into snapshots in this way. All is well when it is asked for, so that a refusal is a violation.
+    async fn set_channel_state(&mut self, round: &Round) {
+        match stage::settings::set_channel_state(&self.stage, round.channel_state).await {
+            Ok(()) => self.timeline.say(Voice::Run, format!("channel state {} from the next generation on", round.channel_state)),
+            Err(violation) => self.summary.violations.push(violation),
+        }
+    }
+
     fn violation(&mut self, what: impl Into<String>) {
         let what = what.into();
         self.timeline.say(Voice::Violation, &what);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use stillframe_api::channel_state::ChannelState;
 
 use super::{Ask, Break, Fault, Injection, Round, Shape, Step, StoreFault, Target};
 
@@ -25,7 +26,11 @@ pub fn round(seed: u64, number: u32, shape: Shape) -> Round {
     let of_run = Rng::with_seed(seed).u64(..);
     let mut random = Rng::with_seed(of_run.wrapping_add(Rng::with_seed(!u64::from(number)).u64(..)));
     let (injections, steps) = (injections(&mut random, shape), steps(&mut random, shape));
-    Round { injections, steps, loses_database: random.u32(..LOSS_ONE_IN) == 0 }
+    let loses_database = random.u32(..LOSS_ONE_IN) == 0;
+    // One after the other, so that each restores what the other left.
+    let logged = (of_run.wrapping_add(u64::from(number))).is_multiple_of(2);
+    let channel_state = if logged { ChannelState::SenderLogged } else { ChannelState::Marker };
+    Round { injections, steps, channel_state, loses_database }
 }
 
 fn millis(duration: Duration) -> u64 {

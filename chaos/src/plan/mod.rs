@@ -12,6 +12,8 @@ pub mod step;
 
 use std::time::Duration;
 
+use stillframe_api::channel_state::ChannelState;
+
 pub use draw::round;
 pub use fault::{Break, Fault, Kind, StoreFault, Target};
 pub use step::{Ask, Step};
@@ -51,6 +53,8 @@ pub struct Round {
     pub injections: Vec<Injection>,
     /// What operators ask for, in order.
     pub steps: Vec<Step>,
+    /// Who puts the messages under way into snapshots, from the round's first restore on.
+    pub channel_state: ChannelState,
     /// Whether the database is dropped in the end and rebuilt from the bucket.
     pub loses_database: bool,
 }

@@ -1,7 +1,9 @@
 //! What an operator sets up: the cluster, and its policies, which a lost database takes with it.
 
 use serde_json::{Value, json};
-use stillframe_api::{cluster::CreateCluster, retention::Retention, schedule::PutSchedule, settings::UpdateCluster};
+use stillframe_api::{
+    channel_state::ChannelState, cluster::CreateCluster, retention::Retention, schedule::PutSchedule, settings::UpdateCluster,
+};
 use stillframe_protocol::name::ScheduleName;
 
 use super::Stage;
@@ -30,6 +32,16 @@ pub async fn make_cluster(stage: &Stage, shape: Shape) {
 /// Members are lost all the time here: any number of rollbacks, and none of them put off for long.
 fn rollback() -> Value {
     json!({ "limit": 0, "window": "10s", "backoff": "100ms" })
+}
+
+/// Says who is to put the messages under way into snapshots, from the next generation on.
+///
+/// # Errors
+/// When that is refused.
+pub async fn set_channel_state(stage: &Stage, channel_state: ChannelState) -> Result<(), String> {
+    let changes = UpdateCluster { channel_state: Some(channel_state), ..UpdateCluster::default() };
+    let changed = stage.client(0).update_cluster(&stage.cluster, &changes).await;
+    changed.map(drop).map_err(|error| format!("the channel state {channel_state} is refused: {error}"))
 }
 
 /// Gives a rebuilt cluster the settings that it had.
