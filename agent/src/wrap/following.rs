@@ -138,8 +138,8 @@ impl Member {
     ) -> Result<bool, AgentError> {
         if channel_state == ChannelState::Aligned {
             return Err(AgentError::Config(
-                "the cluster's channels are aligned, and those of wrapped members can't be: expected a cluster whose channel state is marker or \
-                 sender_logged"
+                "the cluster's channels are aligned, and those of wrapped members can't be: set its alignment to unaligned, and begin its next generation \
+                 by a restore or by starting all members again"
                     .to_owned(),
             ));
         }

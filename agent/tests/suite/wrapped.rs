@@ -550,3 +550,22 @@ async fn while_a_member_holds_still_frames_and_messages_wait_within_their_bounds
     }
     pair.until("all of them", |pair| pair.b.status().delivered == 5).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrapped_member_of_an_aligned_cluster_ends_and_says_why() {
+    let plane = Plane::new(LEASE).await;
+    plane.set_channel_state(ChannelState::Aligned, None);
+    let mut member = member(&plane, "a", TCP_LIKE, Limits::default());
+    plane.registered(1).await;
+    plane.run_all(1);
+    let news = member.news();
+    let error = loop {
+        let mut actions = member.on_timeout(Instant::now());
+        match actions.next_action() {
+            Some(Action::Ended(error)) => break error,
+            Some(_) => {}
+            None => tokio::time::timeout(PATIENCE, news.wait()).await.expect("it hears of its cluster"),
+        }
+    };
+    assert!(error.to_string().contains("set its alignment to unaligned"), "{error}");
+}
