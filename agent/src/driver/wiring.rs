@@ -238,6 +238,7 @@ impl Live {
             if moved {
                 tracing::debug!(to = %entry.member, incarnation = %entry.incarnation, address = entry.address, "a member is elsewhere now");
                 if let Some(connection) = channel.connection() {
+                    self.held.forget(connection.id());
                     self.connections.remove(&connection.id());
                     self.participant.disconnected(*peer);
                 }
