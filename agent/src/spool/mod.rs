@@ -28,6 +28,9 @@ pub(crate) use budget::SpoolBudget;
 use budget::Share;
 use store::{Content, Store};
 
+/// What a logged message takes besides its payload, about.
+const LOGGED_OVERHEAD_BYTES: u64 = 80;
+
 /// Why a message couldn't be recorded. The snapshot has to be given up; the application goes on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
@@ -60,22 +63,64 @@ impl SpoolError {
 pub(crate) struct Spool {
     records: ChannelsWriter<Store>,
     recorded: u64,
+    /// What the sender logs at the cut, all at once: it is in memory already, as the channels' windows, so it is neither copied nor written before there is time for it.
+    logged: Vec<ChannelRecord>,
+    /// The room that it will take.
+    reserved: [Share; 2],
 }
 
 impl Spool {
     pub(crate) fn new(budget: &Arc<SpoolBudget>) -> Self {
-        Self { records: ChannelsWriter::new(Store::new(budget)), recorded: 0 }
+        let reserved = [Share::none_of(&budget.files), Share::none_of(&budget.memory)];
+        Self { records: ChannelsWriter::new(Store::new(budget)), recorded: 0, logged: Vec::new(), reserved }
     }
 
     /// Keeps one message. Never waits.
     pub(crate) fn push(&mut self, record: &ChannelRecord) -> Result<(), SpoolError> {
-        self.records.write(record).map_err(|error| self.unwrap(error))?;
-        self.recorded += match record {
+        let bytes = match record {
             ChannelRecord::Recorded { payload, .. }
             | ChannelRecord::Logged { payload, .. }
             | ChannelRecord::Unsent { payload, .. } => payload.len() as u64,
             ChannelRecord::Timer { .. } => 0,
         };
+        match record {
+            ChannelRecord::Logged { .. } if self.records.records() == 0 => self.log(record, bytes)?,
+            ChannelRecord::Recorded { .. }
+            | ChannelRecord::Logged { .. }
+            | ChannelRecord::Unsent { .. }
+            | ChannelRecord::Timer { .. } => self.write(record)?,
+        }
+        self.recorded += bytes;
+        Ok(())
+    }
+
+    fn log(&mut self, record: &ChannelRecord, bytes: u64) -> Result<(), SpoolError> {
+        let length = bytes + LOGGED_OVERHEAD_BYTES;
+        let [file, memory] = &mut self.reserved;
+        // All of it in one place, as it will be written to one.
+        if !(memory.bytes() == 0 && file.take(length) || file.bytes() == 0 && memory.take(length)) {
+            let SpoolBudget { memory, files, .. } = &**self.records.get_ref().budget();
+            return Err(SpoolError::Full { memory_bytes: memory.limit, file_bytes: files.limit });
+        }
+        self.logged.push(record.clone());
+        Ok(())
+    }
+
+    /// What is logged comes first in the object.
+    fn write(&mut self, record: &ChannelRecord) -> Result<(), SpoolError> {
+        self.write_logged()?;
+        self.records.write(record).map_err(|error| self.unwrap(error))
+    }
+
+    fn write_logged(&mut self) -> Result<(), SpoolError> {
+        if self.logged.is_empty() {
+            return Ok(());
+        }
+        let budget = Arc::clone(self.records.get_ref().budget());
+        self.reserved = [Share::none_of(&budget.files), Share::none_of(&budget.memory)];
+        for record in std::mem::take(&mut self.logged) {
+            self.records.write(&record).map_err(|error| self.unwrap(error))?;
+        }
         Ok(())
     }
 
@@ -98,6 +143,7 @@ impl Spool {
     pub(crate) fn finish(mut self, more: &[ChannelRecord]) -> Result<SpoolReader, SpoolError> {
         let patient = self.records.get_mut().be_patient();
         patient.map_err(|error| self.unwrap(error))?;
+        self.write_logged()?;
         for record in more {
             self.push(record)?;
         }

@@ -156,3 +156,31 @@ fn a_directory_that_cannot_be_written_fails_the_snapshot_and_says_where() {
     };
     assert!(error.to_string().contains(gone.to_str().unwrap()), "{error}");
 }
+
+#[test]
+fn what_a_sender_logs_all_at_once_is_neither_copied_nor_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = SpoolBudget::new(1 << 20, 64 << 20, dir.path());
+    let logged = |seq: u64, payload: &bytes::Bytes| ChannelRecord::Logged {
+        to: MemberName::new("p2").unwrap(),
+        seq: Seq(seq),
+        payload: payload.clone(),
+    };
+    let payload = bytes::Bytes::from(vec![7; 1 << 20]);
+    let mut spool = Spool::new(&budget);
+    for seq in 1..=60 {
+        spool.push(&logged(seq, &payload)).unwrap();
+    }
+    assert_eq!((spool.bytes(), budget.memory.used()), (60 << 20, 0));
+    assert!(budget.files.used() >= 60 << 20, "the limits hold for it all the same");
+    let mut beyond = Spool::new(&budget);
+    let error = (1..).find_map(|seq| beyond.push(&logged(seq, &payload)).err()).unwrap();
+    assert!(matches!(error, SpoolError::Full { .. }), "{error}");
+    drop(beyond);
+    // It comes first, then all else.
+    let mut found = ChannelsReader::new(spool.finish(&[ChannelRecord::Timer { id: 1, remaining_ms: 5 }]).unwrap());
+    assert!((1..=60).all(|seq| found.next().unwrap().unwrap() == logged(seq, &payload)));
+    assert!(matches!(found.next().unwrap().unwrap(), ChannelRecord::Timer { .. }));
+    drop(found);
+    assert_eq!((budget.memory.used(), budget.files.used()), (0, 0));
+}
