@@ -124,7 +124,9 @@ impl Archive {
             Err(error) => match StoreFailure::of(&error) {
                 StoreFailure::Exists => None,
                 StoreFailure::NotFound => return Err(ArchiveError::NoBucket { url: url.to_string() }),
-                StoreFailure::Denied | StoreFailure::Unsupported | StoreFailure::Unavailable => Some(error),
+                StoreFailure::Denied | StoreFailure::Unsupported | StoreFailure::OpenFiles | StoreFailure::Unavailable => {
+                    Some(error)
+                }
             },
         };
         // What counts is what is there now: another coordinator may have been first, or an answer got lost.
@@ -282,6 +284,7 @@ pub(crate) fn store_error(url: &ArchiveUrl, error: object_store::Error) -> Archi
     match failure {
         StoreFailure::Denied => ArchiveError::Denied { url, source },
         StoreFailure::Unsupported => ArchiveError::Unusable { url, source },
+        StoreFailure::OpenFiles => ArchiveError::OpenFiles { url, source },
         StoreFailure::NotFound | StoreFailure::Exists | StoreFailure::Unavailable => ArchiveError::Unreachable { url, source },
     }
 }

@@ -121,6 +121,17 @@ pub enum ArchiveError {
         /// What happened.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// Nothing more could be opened, neither a file nor a connection. A write may have happened: do it again with the same bytes.
+    #[error(
+        "nothing could be opened for {url}: {source}; too many files and connections are open in this process or on this machine: raise the \
+         limit (ulimit -n, LimitNOFILE=)"
+    )]
+    OpenFiles {
+        /// The place.
+        url: String,
+        /// What the system answered.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// No credentials for S3 could be had. Nothing was asked of the store.
     #[error(
         "there are no credentials for {url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or run where a role gives \
@@ -167,7 +178,7 @@ impl ArchiveError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::StillWritten { .. } => true,
+            Self::Unreachable { .. } | Self::OpenFiles { .. } | Self::StillWritten { .. } => true,
             Self::NotFound { .. }
             | Self::Truncated { .. }
             | Self::Corrupted { .. }
@@ -249,8 +260,12 @@ pub(crate) enum StoreFailure {
     Exists,
     Denied,
     Unsupported,
+    OpenFiles,
     Unavailable,
 }
+
+/// `ENFILE` and `EMFILE`, of every Unix.
+const TOO_MANY_OPEN: [i32; 2] = [23, 24];
 
 impl StoreFailure {
     pub(crate) fn of(error: &object_store::Error) -> Self {
@@ -263,8 +278,11 @@ impl StoreFailure {
             | Error::NotImplemented { .. }
             | Error::InvalidPath { .. }
             | Error::UnknownConfigurationKey { .. } => Self::Unsupported,
+            error if io_error(error).and_then(io::Error::raw_os_error).is_some_and(|code| TOO_MANY_OPEN.contains(&code)) => {
+                Self::OpenFiles
+            }
             // The local store reports a refusal by the file system as a generic error.
-            error => match io_kind(error) {
+            error => match io_error(error).map(io::Error::kind) {
                 Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Self::Denied,
                 _ => Self::Unavailable,
             },
@@ -272,13 +290,32 @@ impl StoreFailure {
     }
 }
 
-fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+            return Some(io);
         }
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::store_error;
+
+    #[test]
+    fn too_many_open_files_are_told_as_that_and_not_as_a_store_that_is_away() {
+        let url = "file:///tmp/archive".parse().expect("an archive URL");
+        for code in TOO_MANY_OPEN {
+            let source = Box::new(io::Error::from_raw_os_error(code));
+            let error = store_error(&url, object_store::Error::Generic { store: "LocalFileSystem", source });
+            assert!(error.is_transient() && error.to_string().contains("ulimit -n"), "{error}");
+        }
+        let source = Box::new(io::Error::from(io::ErrorKind::ConnectionRefused));
+        let error = store_error(&url, object_store::Error::Generic { store: "S3", source });
+        assert!(matches!(error, ArchiveError::Unreachable { .. }), "{error}");
+    }
 }

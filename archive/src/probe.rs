@@ -218,7 +218,9 @@ impl Probing<'_> {
                 Err(error) => match StoreFailure::of(&error) {
                     StoreFailure::Exists => {}
                     StoreFailure::Unsupported => unsupported = true,
-                    StoreFailure::NotFound | StoreFailure::Denied | StoreFailure::Unavailable => unknown = Some(error),
+                    StoreFailure::NotFound | StoreFailure::Denied | StoreFailure::OpenFiles | StoreFailure::Unavailable => {
+                        unknown = Some(error)
+                    }
                 },
             }
         }

@@ -97,7 +97,11 @@ impl Archive {
                 StoreFailure::NotFound if self.inner.url.directory().is_none() => {
                     return Err(ArchiveError::NoBucket { url: self.url().to_string() });
                 }
-                StoreFailure::NotFound | StoreFailure::Exists | StoreFailure::Unsupported | StoreFailure::Unavailable => {}
+                StoreFailure::NotFound
+                | StoreFailure::Exists
+                | StoreFailure::Unsupported
+                | StoreFailure::OpenFiles
+                | StoreFailure::Unavailable => {}
             }
             match self.found(key, length, digest).await {
                 Ok(Found::Same) => return Ok(()),

@@ -229,6 +229,7 @@ fn of_start(error: &StartError) -> Exit {
 fn of_archive(error: &ArchiveError) -> Exit {
     match error {
         ArchiveError::Unreachable { .. }
+        | ArchiveError::OpenFiles { .. }
         | ArchiveError::Denied { .. }
         | ArchiveError::NoCredentials { .. }
         | ArchiveError::NoBucket { .. } => Exit::Unreachable,

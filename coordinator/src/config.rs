@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use stillframe_api::gc::Orphans;
 use stillframe_archive::ArchiveUrl;
 
+use crate::http::deadlines::Patience;
+
 /// How long a member's lease is unless told. A killed process is noticed by its connection, at once; the lease is for those whose connection says
 /// nothing, and four polls a lease are what an idle member costs.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(10);
@@ -42,6 +44,9 @@ pub const DEFAULT_DELETE_RATE: u32 = 500;
 /// How many database connections a replica opens at most unless told.
 pub const DEFAULT_MAX_CONNECTIONS: u32 = 16;
 
+/// How many connections of clients are served at once at most unless told.
+pub const DEFAULT_MOST_CONNECTIONS: usize = 65_536;
+
 /// Settings of one coordinator replica. Begin with [`Config::new`] and change what you need.
 #[derive(Clone)]
 pub struct Config {
@@ -63,6 +68,10 @@ pub struct Config {
     pub max_connections: u32,
     /// What is deleted, when and how fast.
     pub collection: CollectionConfig,
+    /// How many connections of clients are served at once at most; fewer where the process may not have as many files open. Others wait.
+    pub most_connections: usize,
+    /// How long clients may take with their requests.
+    pub patience: Patience,
 }
 
 /// What is deleted from the archive, when and how fast.
@@ -115,6 +124,8 @@ impl Config {
             restore_timeout: DEFAULT_RESTORE_TIMEOUT,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             collection: CollectionConfig::default(),
+            most_connections: DEFAULT_MOST_CONNECTIONS,
+            patience: Patience::default(),
         }
     }
 
@@ -149,6 +160,8 @@ impl fmt::Debug for Config {
             .field("restore_timeout", &self.restore_timeout)
             .field("max_connections", &self.max_connections)
             .field("collection", &self.collection)
+            .field("most_connections", &self.most_connections)
+            .field("patience", &self.patience)
             .finish()
     }
 }

@@ -18,11 +18,13 @@
 //! | what is done with both | [`service`] |
 //! | what happens without a request | [`loops`] |
 //! | routes and problems | [`http`] |
+//! | how many connections are served | [`open_files`] |
 
 pub mod config;
 pub mod decide;
 pub mod http;
 pub mod loops;
+pub mod open_files;
 pub mod service;
 pub mod start;
 pub mod store;

@@ -12,11 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     config::Config,
-    http::{
-        self,
-        connection::{Connection, TrackedListener},
-    },
-    loops,
+    http, loops, open_files,
     service::{Service, Settings},
     store::postgres::PostgresStore,
 };
@@ -82,11 +78,13 @@ pub struct Coordinator {
     loops: JoinSet<()>,
 }
 
-/// Starts a coordinator: connects to the database and brings its schema up to date, opens the archive or creates it, listens, serves.
+/// Starts a coordinator: connects to the database and brings its schema up to date, opens the archive or creates it, listens, serves. Raises
+/// the process's soft limit of open files to its hard one.
 ///
 /// # Errors
 /// [`StartError`], which says what to do.
 pub async fn start(config: Config) -> Result<Coordinator, StartError> {
+    open_files::raise();
     // First what is cheapest to find out.
     let listen = |error: std::io::Error| StartError::Listen { listen: config.listen, reason: error.to_string() };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
@@ -118,16 +116,14 @@ pub async fn start(config: Config) -> Result<Coordinator, StartError> {
         None => service.probe_later(),
     }
     let loops = loops::start(&service, suspicions);
-    let router = http::router(service.clone()).into_make_service_with_connect_info::<Connection>();
-    let listener = TrackedListener::new(listener, service.registry.clone());
+    let router = http::router(service.clone(), config.patience);
+    let serving =
+        http::serve::serve(listener, router, service.registry.clone(), (config.patience, config.most_connections), stopping);
     let ended = CancellationToken::new();
     let ends = ended.clone().drop_guard();
     let server = tokio::spawn(async move {
         let _ends = ends;
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the server ended");
-        }
+        serving.await;
     });
     tracing::info!(%local_addr, database = %config.database(), archive = %config.archive, %archive_id, "coordinator started");
     Ok(Coordinator { local_addr, service, store, server, ended, loops })

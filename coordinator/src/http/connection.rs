@@ -2,71 +2,67 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
-use crate::service::registry::{ConnectionGuard, ConnectionId, Registry};
+use super::deadlines::Deadline;
+use crate::service::registry::{ConnectionGuard, ConnectionId};
 
-/// A listener whose connections are known to the registry.
+/// A connection that tells the registry when it is dropped, and its deadline of what comes and goes.
 #[derive(Debug)]
-pub struct TrackedListener {
-    listener: TcpListener,
-    registry: Arc<Registry>,
-}
-
-impl TrackedListener {
-    /// Tracks a listener's connections.
-    #[must_use]
-    pub fn new(listener: TcpListener, registry: Arc<Registry>) -> Self {
-        Self { listener, registry }
-    }
-}
-
-impl Listener for TrackedListener {
-    type Io = TrackedStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TrackedStream, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        (TrackedStream { stream, guard: self.registry.opened() }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that tells the registry when it is dropped.
-#[derive(Debug)]
-pub struct TrackedStream {
+pub(super) struct TrackedStream {
     stream: TcpStream,
     guard: ConnectionGuard,
+    deadline: Arc<Deadline>,
+}
+
+impl TrackedStream {
+    /// Tracks a connection.
+    pub(super) fn new(stream: TcpStream, guard: ConnectionGuard, deadline: Arc<Deadline>) -> Self {
+        Self { stream, guard, deadline }
+    }
+
+    /// Its number.
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.guard.id()
+    }
+
+    fn told(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if written.as_ref().is_ok_and(|bytes| *bytes > 0) {
+            self.deadline.told();
+        }
+        Poll::Ready(written)
+    }
+}
+
+impl Drop for TrackedStream {
+    fn drop(&mut self) {
+        self.deadline.close();
+    }
 }
 
 impl AsyncRead for TrackedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.deadline.heard();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for TrackedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        self.told(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -78,7 +74,8 @@ impl AsyncWrite for TrackedStream {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        self.told(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,9 +86,3 @@ impl AsyncWrite for TrackedStream {
 /// The connection that a request came on.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection(pub ConnectionId);
-
-impl Connected<IncomingStream<'_, TrackedListener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, TrackedListener>) -> Self {
-        Self(stream.io().guard.id())
-    }
-}

@@ -29,6 +29,11 @@ impl Failure {
         Self::from(problem(ProblemCode::InvalidRequest, StatusCode::PAYLOAD_TOO_LARGE, detail))
     }
 
+    /// A body that doesn't come in time.
+    pub(super) fn too_slow(detail: impl Into<String>) -> Self {
+        Self::from(problem(ProblemCode::InvalidRequest, StatusCode::REQUEST_TIMEOUT, detail))
+    }
+
     /// A body of another type.
     pub(super) fn wrong_media_type(detail: impl Into<String>) -> Self {
         Self::from(problem(ProblemCode::InvalidRequest, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))

@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | the status of each problem | [`error`] |
 //! | reading paths, queries and bodies | [`extract`] |
+//! | taking connections, and stopping | [`serve`] |
 //! | connections that say when they close | [`connection`] |
+//! | how long clients may take | [`deadlines`], [`body`] |
 //! | carrying requests out once | [`idempotency`] |
 //! | the routes, a file a concept | [`routes`] |
 
@@ -19,13 +21,17 @@ use tower_http::{
 use utoipa::openapi::{ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::deadlines::Patience;
 use crate::service::Service;
 
+mod body;
 pub mod connection;
+pub mod deadlines;
 pub mod error;
 pub mod extract;
 pub mod idempotency;
 pub mod routes;
+pub mod serve;
 
 /// The longest body, except that of a report.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -58,7 +64,7 @@ pub fn openapi() -> OpenApi {
 }
 
 /// The whole router.
-pub fn router(service: Arc<Service>) -> Router {
+pub fn router(service: Arc<Service>, patience: Patience) -> Router {
     let (router, _) = documented().split_for_parts();
     router
         .fallback(error::no_such_route)
@@ -67,7 +73,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn(error::finish))
         .layer(middleware::from_fn_with_state(service.clone(), idempotency::guard))
-        // Once more, for what the guard itself refuses.
+        .layer(middleware::from_fn_with_state(patience, body::in_time))
+        // Once more, for what these two refuse.
         .layer(middleware::from_fn(error::finish))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http().make_span_with(extract::span))

@@ -25,6 +25,7 @@ mod resync;
 mod retention;
 mod schedules;
 mod settings;
+mod slow_clients;
 mod snapshots;
 mod suite;
 mod uploads;
