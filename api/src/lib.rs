@@ -3,6 +3,7 @@
 //! | to find | look in |
 //! | --- | --- |
 //! | durations as people write them | [`duration`] |
+//! | times as they are given | `moment` |
 //! | problems (RFC 9457) | [`problem`] |
 //! | lists with cursors | [`page`] |
 //! | clusters and members | [`cluster`] |
@@ -34,6 +35,7 @@ pub mod cluster;
 pub mod coordinators;
 pub mod duration;
 pub mod gc;
+mod moment;
 pub mod page;
 pub mod problem;
 pub mod restore;

@@ -48,6 +48,8 @@ pub enum ProblemCode {
     SnapshotEnded,
     /// A hold, a restore or a rollback needs the snapshot: it can't be deleted.
     SnapshotNeeded,
+    /// The snapshot has as many holds as it can have.
+    TooManyHolds,
     /// Nothing is deleted until an operator confirms that the catalog is whole.
     CollectionSuspended,
     /// The mapping of a restore doesn't fit the members of the snapshot.

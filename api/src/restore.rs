@@ -30,7 +30,7 @@ pub struct StartRestore {
     #[serde(default)]
     pub latest: bool,
     /// Go back to the newest committed snapshot all parts of which were there at this time: nothing in it is of later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moment::optional", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-03-01T14:00:00Z")]
     pub before: Option<Timestamp>,
     /// Answer with the plan, and change nothing.

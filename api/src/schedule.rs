@@ -197,7 +197,7 @@ pub struct Schedule {
 #[serde(deny_unknown_fields)]
 pub struct PauseSchedule {
     /// Until when: the first slot from then on fires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moment::optional", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// For how long, by the database's clock.

@@ -197,6 +197,7 @@ fn of_problem(code: ProblemCode) -> Exit {
         | ProblemCode::UnknownHold
         | ProblemCode::TooFewMembers
         | ProblemCode::MemberLeaving
+        | ProblemCode::TooManyHolds
         | ProblemCode::SnapshotNeeded
         | ProblemCode::CollectionSuspended
         | ProblemCode::ClusterExists

@@ -172,7 +172,7 @@ pub enum Refusal {
         state: SnapshotState,
     },
     /// Something needs the snapshot.
-    #[error("snapshot {snapshot} is needed: {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("snapshot {snapshot} is needed: {}", some_of(by))]
     SnapshotNeeded {
         /// The snapshot.
         snapshot: SnapshotId,
@@ -296,4 +296,16 @@ pub(crate) fn were(members: &[MemberName], what: &str) -> String {
 
 pub(crate) fn list(members: &[MemberName]) -> String {
     members.iter().map(MemberName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// How many reasons are named.
+const NAMED: usize = 3;
+
+/// The first reasons, and how many more there are.
+fn some_of(by: &[Keep]) -> String {
+    let mut text = by.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if by.len() > NAMED {
+        text.push_str(&format!(", and for {} more reasons", by.len() - NAMED));
+    }
+    text
 }

@@ -65,6 +65,7 @@ fn title(code: ProblemCode) -> &'static str {
         ProblemCode::SnapshotNotCommitted => "The snapshot is not committed",
         ProblemCode::SnapshotEnded => "The snapshot has ended",
         ProblemCode::SnapshotNeeded => "The snapshot is needed",
+        ProblemCode::TooManyHolds => "The snapshot has as many holds as it can have",
         ProblemCode::CollectionSuspended => "Nothing is deleted for now",
         ProblemCode::MembersDiffer => "The mapping doesn't fit the snapshot",
         ProblemCode::NothingToRestore => "There is nothing to go back to",
@@ -167,7 +168,7 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             "remove the hold (`stillframe hold list`), wait for the restore, or take a newer snapshot for rollbacks to go back to",
         ),
         Refusal::NothingToHold { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
-        Refusal::TooManyHolds { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail)
+        Refusal::TooManyHolds { .. } => problem(ProblemCode::TooManyHolds, StatusCode::CONFLICT, detail)
             .with_hint("remove those that nobody needs any more (`stillframe hold list`)"),
         Refusal::UnknownHold { .. } => problem(ProblemCode::UnknownHold, StatusCode::NOT_FOUND, detail)
             .with_hint("list the snapshot's holds (`stillframe hold list`)"),

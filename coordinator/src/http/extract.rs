@@ -65,6 +65,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        // The database has no such character in its texts.
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(Failure::invalid("the query has a NUL character (%00), which no text here can have: leave it out"));
+        }
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(query)| Self(query)).map_err(|rejection| Failure::invalid(rejection.body_text()))
     }
@@ -90,6 +94,10 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // Every body is an object; serde would take an array as the list of its fields.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Failure::invalid("the body is not as expected: expected a JSON object, such as {}, found an array"));
+    }
     serde_json::from_slice(bytes).map_err(|error| Failure::invalid(format!("the body is not as expected: {error}")))
 }
 

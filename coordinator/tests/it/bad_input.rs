@@ -161,6 +161,19 @@ async fn bad_input_is_refused_with_one_clear_problem() {
             ProblemCode::UnknownMember,
             "p1",
         ),
+        (Method::GET, "v1/audit?action=%00".into(), None, 400, ProblemCode::InvalidRequest, "NUL"),
+        (Method::GET, "v1/audit?subject=a%00".into(), None, 400, ProblemCode::InvalidRequest, "NUL"),
+        (Method::GET, "v1/audit?until=9999-12-31T23:59:59Z".into(), None, 400, ProblemCode::InvalidRequest, "to 9999-12-30T22"),
+        (
+            Method::POST,
+            "v1/clusters/bank/schedules/s/pause".into(),
+            Some(r#"{"until":"9999-12-31T23:59:59Z"}"#.into()),
+            400,
+            ProblemCode::InvalidRequest,
+            "to 9999-12-30T22",
+        ),
+        (Method::POST, "v1/clusters/bank/snapshots".into(), Some(" []".into()), 400, ProblemCode::InvalidRequest, "an array"),
+        (Method::POST, "v1/clusters/bank/snapshots".into(), Some("null".into()), 400, ProblemCode::InvalidRequest, "null"),
         (Method::POST, "v1/clusters".into(), Some(" ".repeat(2 << 20)), 413, ProblemCode::InvalidRequest, "longer"),
     ];
     for (method, path, body, status, code, says) in table {

@@ -70,6 +70,21 @@ async fn retention_lets_go_what_no_rule_keeps_and_a_hold_keeps_what_it_holds() {
 }
 
 #[tokio::test]
+async fn a_hold_too_many_has_a_problem_of_its_own_and_not_all_of_them_are_named() {
+    let world = World::start().await;
+    let _agents = world.running(1).await;
+    let (older, _) = (world.committed().await, world.committed().await);
+    for _ in 0..100 {
+        world.client.hold_snapshot(older.id, &hold()).await.expect("held");
+    }
+    let full = refused(world.client.hold_snapshot(older.id, &hold()).await);
+    assert!(full.code == ProblemCode::TooManyHolds && full.status == 409 && full.detail.contains("100"), "{full}");
+    let needed = refused(world.client.delete_snapshot(older.id).await);
+    assert_eq!(needed.detail.matches("held by").count(), 3, "{needed}");
+    assert!(needed.detail.ends_with("and for 97 more reasons"), "{needed}");
+}
+
+#[tokio::test]
 async fn what_is_held_latest_open_or_unknown_is_not_deleted_by_hand() {
     let world = World::start().await;
     let agents = world.running(1).await;
