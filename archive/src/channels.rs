@@ -230,13 +230,28 @@ pub struct ChannelsReader<R> {
     /// Whether all records so far are logged messages, and more may come.
     logs: bool,
     done: bool,
+    /// Whether the messages' bytes are given.
+    with_payloads: bool,
+    payload_bytes: u64,
 }
 
 impl<R: Read> ChannelsReader<R> {
     /// Reads from the beginning of an object's plain bytes.
     #[must_use]
     pub fn new(from: R) -> Self {
-        Self { from, record: 0, logs: true, done: false }
+        Self { from, record: 0, logs: true, done: false, with_payloads: true, payload_bytes: 0 }
+    }
+
+    /// Reads over the messages' bytes and gives empty payloads: for whoever only counts, in memory that doesn't grow with what a stranger wrote.
+    #[must_use]
+    pub fn without_payloads(self) -> Self {
+        Self { with_payloads: false, ..self }
+    }
+
+    /// How many bytes the message of the last record has.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
     }
 
     fn read(&mut self) -> Result<Option<ChannelRecord>, ChannelsError> {
@@ -313,8 +328,15 @@ impl<R: Read> ChannelsReader<R> {
         if len > MAX_PAYLOAD_BYTES {
             return Err(self.garbled("the length of a message (at most 256 MiB)", len));
         }
-        let mut payload = Vec::with_capacity(len.min(FIRST_ALLOCATION_BYTES) as usize);
-        let read = Read::by_ref(&mut self.from).take(len).read_to_end(&mut payload)? as u64;
+        self.payload_bytes = len;
+        let mut bytes = Read::by_ref(&mut self.from).take(len);
+        let mut payload = Vec::new();
+        let read = if self.with_payloads {
+            payload.reserve(len.min(FIRST_ALLOCATION_BYTES) as usize);
+            bytes.read_to_end(&mut payload)? as u64
+        } else {
+            io::copy(&mut bytes, &mut io::sink())?
+        };
         if read == len { Ok(payload.into()) } else { Err(self.truncated("a message")) }
     }
 

@@ -14,6 +14,10 @@ use crate::{
     object::{Encoding, ObjectEntry},
 };
 
+/// The largest window of a Zstandard frame that is decoded, as the power of two of its bytes: 8 MiB, what RFC 8878 asks every decoder to take. It is what decoding
+/// costs in memory, whatever the object says of its length.
+const MAX_WINDOW_LOG: u32 = 23;
+
 /// Verified, decoded bytes of an object, as a reader: in memory up to 1 MiB, in an unnamed temporary file beyond. Reading a file blocks.
 #[derive(Debug)]
 pub struct PlainObject {
@@ -105,6 +109,7 @@ fn decompress(entry: &ObjectEntry, encoded: impl io::BufRead, spill_dir: &Path) 
         found: format!("bytes that don't decode: {error}"),
     };
     let mut decoder = zstd::stream::read::Decoder::with_buffer(encoded).map_err(undecodable)?;
+    decoder.window_log_max(MAX_WINDOW_LOG).map_err(undecodable)?;
     let mut plain = Sink::new(spill_dir);
     let mut buffer = vec![0; 64 << 10];
     loop {

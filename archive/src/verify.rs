@@ -265,8 +265,8 @@ impl Held {
         Self { seqs: ranges.clone(), bytes, ..Self::default() }
     }
 
-    fn add(&mut self, seq: Seq, length: usize) {
-        self.bytes += length as u64;
+    fn add(&mut self, seq: Seq, bytes: u64) {
+        self.bytes += bytes;
         self.twice += u64::from(!self.seqs.insert(seq));
     }
 }
@@ -284,14 +284,16 @@ impl fmt::Display for Held {
 /// The recorded and the logged messages must be exactly those that the certificate speaks of: else it would prove something about other bytes.
 fn compare_messages(part: &Part, plain: PlainObject) -> Vec<Problem> {
     let (mut recorded, mut logged): (BTreeMap<MemberName, Held>, BTreeMap<MemberName, Held>) = Default::default();
-    for record in ChannelsReader::new(BufReader::new(plain)) {
+    let mut records = ChannelsReader::new(BufReader::new(plain)).without_payloads();
+    while let Some(record) = records.next() {
+        let bytes = records.payload_bytes();
         match record {
-            Ok(ChannelRecord::Recorded { from, seq, payload }) => recorded.entry(from).or_default().add(seq, payload.len()),
-            Ok(ChannelRecord::Logged { to, seq, payload }) => {
+            Ok(ChannelRecord::Recorded { from, seq, .. }) => recorded.entry(from).or_default().add(seq, bytes),
+            Ok(ChannelRecord::Logged { to, seq, .. }) => {
                 let held = logged.entry(to).or_default();
                 // They are sent again in the order in which they stand here.
                 held.late += u64::from(seq.0 < held.seqs.max());
-                held.add(seq, payload.len());
+                held.add(seq, bytes);
             }
             Ok(ChannelRecord::Unsent { .. } | ChannelRecord::Timer { .. }) => {}
             Err(error) => return vec![Problem::Channels { member: part.member.clone(), error }],

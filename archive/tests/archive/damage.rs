@@ -140,3 +140,45 @@ pub(crate) async fn a_part_that_could_not_be_restored_is_refused_before_it_is_ta
         check(&part).expect_err(what);
     }
 }
+
+#[test]
+fn a_frame_whose_window_would_cost_much_memory_is_refused_however_short_it_is() {
+    use std::io::Write as _;
+
+    use stillframe_archive::{Place, check_part};
+    use stillframe_protocol::{Incarnation, SnapshotId};
+
+    let compressed = |window_log: u32| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).expect("an encoder");
+        encoder.window_log(window_log).expect("a window");
+        encoder.include_contentsize(false).expect("no length");
+        encoder.write_all(&vec![0; 1 << 20]).expect("written");
+        encoder.finish().expect("ended")
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let check = |window_log| {
+        let bytes = compressed(window_log);
+        let entry = ObjectEntry {
+            role: Role::State,
+            bytes: bytes.len() as u64,
+            digest: Digest::of(&bytes),
+            place: Place::Inline(bytes.into()),
+            encoding: Encoding::Zstd,
+            plain_bytes: 1 << 20,
+        };
+        let part = Part {
+            member: "p1".parse().expect("a name"),
+            incarnation: Incarnation(1),
+            objects: vec![entry],
+            sent: vec![],
+            received: vec![],
+            recorded: vec![],
+            logged: vec![],
+            peers: vec![],
+        };
+        check_part(&"bank".parse().expect("a name"), SnapshotId(uuid::Uuid::now_v7()), &part, directory.path())
+    };
+    check(23).expect("8 MiB are what every decoder takes");
+    let refused = check(27).expect_err("128 MiB aren't");
+    assert!(refused.to_string().contains("memory"), "{refused}");
+}

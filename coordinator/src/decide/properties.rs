@@ -12,7 +12,7 @@ use stillframe_api::{
 };
 use stillframe_protocol::Generation;
 
-use super::{Refusal, assignment, facts::HaltCause, settings::Changes, world::World};
+use super::{Refusal, assignment, facts::HaltCause, settings::Changes, snapshot, world::World};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -505,4 +505,29 @@ fn a_mapping_that_does_not_fit_is_refused() {
     for mapping in [[(0, 1)], [(3, 4)]] {
         assert!(matches!(world.restore_with(0, 0, mapping.into()), Err(Refusal::MembersDiffer { .. })), "{mapping:?}");
     }
+}
+
+#[test]
+fn a_rollback_waits_for_a_snapshot_that_has_all_its_parts_and_says_so_and_not_longer_than_its_deadline_for_an_archive_that_is_away()
+ {
+    let mut world = running(2);
+    world.request().expect("taken");
+    world.report_all();
+    world.commit(true);
+    let id = world.facts.snapshots.iter().find(|s| s.state == SnapshotState::Committing).expect("one is committing").id;
+    world.lose(1);
+    world.register(1);
+    let said = |world: &World| world.facts.cluster.phase_reason.clone().unwrap_or_default();
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Running);
+    assert!(said(&world).contains(&format!("once snapshot {id} is committed")), "{}", said(&world));
+    world.decide(|facts, occasion| Ok(snapshot::held_up(facts, occasion, id, "it is away"))).expect("no refusal");
+    assert!(said(&world).contains("waits for the archive (it is away); without it at"), "{}", said(&world));
+    let at = world.facts.cluster.rollback_at.expect("it isn't waited for without end");
+    let left = at.duration_since(world.facts.now).as_millis();
+    world.advance(i64::try_from(left).expect("it is to come") - 1);
+    world.deadlines();
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Running);
+    world.advance(1);
+    world.deadlines();
+    assert_eq!(world.facts.cluster.phase, ClusterPhase::Restoring);
 }

@@ -11,7 +11,7 @@ use stillframe_protocol::Generation;
 
 use super::{
     Decision, Draft, Facts, Occasion, Refusal,
-    facts::{ClusterFacts, HaltCause, RollbackFacts, UnreadableFacts},
+    facts::{ClusterFacts, HaltCause, RollbackFacts, SnapshotFacts, UnreadableFacts},
     restore::{self, Ask, Target, Terms, latest_destination, older},
     settle::{halt, set_phase},
     snapshot,
@@ -61,28 +61,37 @@ pub(super) fn count_anew(draft: &mut Draft<'_>) {
     }
 }
 
-/// Starts the automatic restore once everybody of the latest committed snapshot is there, and it is time. A snapshot that has all its parts
-/// is let through first: that takes milliseconds, and loses less.
-pub(super) fn roll_back(draft: &mut Draft<'_>) {
-    let next = &draft.next;
-    let Some(snapshot) = next.cluster.latest_committed else { return };
-    let nearly_there = next.snapshots.iter().any(|s| match s.state {
-        SnapshotState::Committing => true,
+/// A snapshot that has all its parts, which a rollback lets through first: that takes milliseconds, and loses less. One that the archive holds up is waited for
+/// until its deadline, for which there may be others.
+pub(super) fn let_through(facts: &Facts, now: Timestamp) -> Option<&SnapshotFacts> {
+    facts.snapshots.iter().find(|s| match s.state {
+        SnapshotState::Committing => s.archive_error.is_none() || s.deadline_at > now,
         SnapshotState::Recording => s.is_complete(),
         SnapshotState::Pending
         | SnapshotState::Committed
         | SnapshotState::Aborted
         | SnapshotState::Deleting
         | SnapshotState::Deleted => false,
-    });
+    })
+}
+
+/// Starts the automatic restore once everybody of the latest committed snapshot is there, and it is time.
+pub(super) fn roll_back(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let next = &draft.next;
+    let Some(snapshot) = next.cluster.latest_committed else { return };
     // The archive may have a later one to go back to, which the database has lost.
     if next.continuity.behind.is_some() {
         return;
     }
-    if nearly_there || !next.latest_view.iter().all(|member| next.is_there(member)) {
+    if !next.latest_view.iter().all(|member| next.is_there(member)) {
         return;
     }
-    match turn(&next.cluster, &next.rollbacks, draft.now()) {
+    if let Some(first) = let_through(next, now) {
+        draft.next.cluster.rollback_at = first.archive_error.as_ref().map(|_| first.deadline_at);
+        return;
+    }
+    match turn(&next.cluster, &next.rollbacks, now) {
         Turn::Now => {}
         Turn::At(at) => {
             draft.next.cluster.rollback_at = Some(at);

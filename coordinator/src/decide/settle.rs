@@ -193,16 +193,23 @@ fn describe(draft: &mut Draft<'_>) {
     if draft.next.cluster.phase != ClusterPhase::Running {
         return;
     }
-    let missing = missing(draft);
+    let (missing, now) = (missing(draft), draft.now());
     draft.next.cluster.phase_reason = if missing.is_empty() {
         None
     } else {
-        let when = match draft.next.cluster.rollback_at {
-            None if draft.next.continuity.behind.is_some() => {
+        let next = &draft.next;
+        let all_there = next.latest_view.iter().all(|member| next.is_there(member));
+        let first = rollback::let_through(next, now).filter(|_| all_there).map(|first| (first.id, &first.archive_error));
+        let when = match (next.cluster.rollback_at, first) {
+            _ if next.continuity.behind.is_some() => {
                 "once the archive was looked through for what the database has lost of it".to_owned()
             }
-            Some(at) => format!("at {at}, not sooner, because it was put back a short while ago"),
-            None => "when all members are there".to_owned(),
+            (Some(at), Some((id, Some(error)))) => format!(
+                "once snapshot {id} is committed, which has all its parts and waits for the archive ({error}); without it at {at}"
+            ),
+            (_, Some((id, _))) => format!("once snapshot {id} is committed, which has all its parts"),
+            (Some(at), None) => format!("at {at}, not sooner, because it was put back a short while ago"),
+            (None, None) => "when all members are there".to_owned(),
         };
         Some(format!("{}; the cluster is put back to its latest snapshot {when}", are(&missing, "lost")))
     };

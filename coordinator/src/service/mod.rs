@@ -29,7 +29,7 @@ use std::{
 use jiff::SignedDuration;
 use stillframe_archive::{Archive, ArchiveUrl, Pace, Probe};
 use stillframe_protocol::SnapshotId;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -125,6 +125,8 @@ pub struct Service {
     pub(crate) queues: Queues,
     pub(crate) membership: Membership,
     pub(crate) wakes: Wakes,
+    /// A turn to decode what a report holds itself, for each processor.
+    pub(crate) decoding: Semaphore,
     pub(crate) stopping: CancellationToken,
     /// The snapshots that this replica is committing, so that it doesn't do so twice at once.
     pub(crate) committing: Mutex<HashSet<SnapshotId>>,
@@ -161,6 +163,7 @@ impl Service {
             queues,
             membership: Membership::default(),
             wakes: Wakes::default(),
+            decoding: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
             committing: Mutex::default(),
             gathering: Gathering::default(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use stillframe_api::agent::{PartReport, Report, ReportAccepted, ReportEvent, Upload};
 use stillframe_protocol::{ClusterName, Incarnation, MemberName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Caller, Service, ServiceError, parts, progress};
 use crate::{
@@ -166,7 +166,7 @@ impl Service {
     ) -> Result<ReportAccepted, ServiceError> {
         let reporter = part::Reporter { cluster, member, incarnation };
         part::check(&reporter, &report).map_err(ServiceError::Invalid)?;
-        let report = check_inline(&reporter, report).await?;
+        let report = check_inline(&reporter, report, &self.decoding).await?;
         if report.objects.iter().any(|object| object.key().is_some()) {
             self.confirm_stored(&reporter.cluster, &report).await?;
         }
@@ -238,7 +238,7 @@ impl Service {
 const QUICK_BYTES: u64 = 64 << 10;
 
 /// Checks what a report holds itself: only what could be restored is committed.
-async fn check_inline(reporter: &part::Reporter, report: PartReport) -> Result<PartReport, ServiceError> {
+async fn check_inline(reporter: &part::Reporter, report: PartReport, turns: &Semaphore) -> Result<PartReport, ServiceError> {
     let (cluster, snapshot) = (reporter.cluster.clone(), report.snapshot);
     let plain = report.objects.iter().map(|object| object.plain_bytes).fold(0, u64::saturating_add);
     let (member, incarnation) = (reporter.member.clone(), reporter.incarnation);
@@ -250,6 +250,8 @@ async fn check_inline(reporter: &part::Reporter, report: PartReport) -> Result<P
     if plain <= QUICK_BYTES {
         return check();
     }
+    // However many come together: what a few bytes decode to may be much.
+    let _turn = turns.acquire().await.map_err(|_| ServiceError::Stopping)?;
     tokio::task::spawn_blocking(check).await.map_err(|_| ServiceError::Stopping)?
 }
 
