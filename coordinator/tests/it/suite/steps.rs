@@ -284,7 +284,7 @@ impl Subject {
 
     pub(crate) async fn update_min_members(&self, min_members: u32) {
         let changes = settings::Changes { min_members: Some(min_members), ..settings::Changes::default() };
-        self.decide(rule(move |facts, occasion| settings::update_cluster(facts, occasion, changes.clone(), None))).await;
+        self.decide(rule(move |facts, occasion| settings::update_cluster(facts, occasion, changes, None))).await;
     }
 
     /// One more committed snapshot.
