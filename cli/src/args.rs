@@ -127,6 +127,27 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every command with its path, `restore start`.
+    fn each(command: &clap::Command, look: &mut impl FnMut(&clap::Command)) {
+        look(command);
+        command.get_subcommands().for_each(|command| each(command, look));
+    }
+
+    #[test]
+    fn no_usage_has_alternatives_before_an_argument_that_goes_first() {
+        let mut cli = Cli::command();
+        cli.build();
+        each(&cli, &mut |command| {
+            let usage = command.clone().render_usage().to_string();
+            let Some(alternatives) = usage.find('|') else { return };
+            assert!(usage.starts_with(&format!("Usage: {} ", command.get_bin_name().unwrap_or_default())), "{usage}");
+            for positional in command.get_positionals().filter(|argument| argument.is_required_set()) {
+                let name = format!("<{}>", positional.get_value_names().expect("a name")[0]);
+                assert!(usage.find(&name).is_some_and(|at| at < alternatives), "{name}: {usage}");
+            }
+        });
+    }
+
     #[test]
     fn json_and_log_are_taken_before_and_after_the_command() {
         for words in [["--json", "--log", "debug", "cluster", "list"], ["cluster", "list", "--json", "--log", "debug"]] {

@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -20,7 +23,7 @@ pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let Cli { json, log, command, url: _ } = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
-        Err(error) => return no_command(&error, words.iter().any(|word| word == "--json")).into(),
+        Err(error) => return no_command(error, &words).into(),
     };
     if let Command::DemoMember(member) = command {
         return match log.start("warn") {
@@ -32,19 +35,50 @@ pub fn main() -> ExitCode {
 }
 
 /// Help and version are printed; anything else is a usage error.
-fn no_command(error: &clap::Error, json: bool) -> Exit {
+fn no_command(error: clap::Error, words: &[OsString]) -> Exit {
+    let json = words.iter().any(|word| word == "--json");
+    if let Some(message) = negative(&error, words) {
+        return ended(Err(CliError::usage(message)), json);
+    }
+    let error = in_order(error);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody may be reading; that is fine.
             let _ = error.print();
             Exit::Ok
         }
-        _ if json => ended(Err(CliError::usage(one_line(error))), json),
+        _ if json => ended(Err(CliError::usage(one_line(&error))), json),
         _ => {
             let _ = error.print();
             Exit::Usage
         }
     }
+}
+
+/// A negative value, which clap takes for an option and gives advice about that doesn't help.
+fn negative(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let is_negative = |word: &str| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
+    let at = words.iter().position(|word| is_negative(word))?;
+    let option = words.get(at.checked_sub(1)?).filter(|word| word.starts_with("--"));
+    let of = option.map_or_else(String::new, |option| format!("{option}: "));
+    let found = words[at].chars().take(100).collect::<String>();
+    Some(format!("{of}nothing here is negative: expected a number, or a duration such as \"30s\" (1ms to 366 days), found {found}"))
+}
+
+/// What is missing in the order in which it is given: clap names alternatives before the arguments that go before them.
+fn in_order(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+    {
+        let mut missing = missing.clone();
+        missing.sort_by_key(|argument| argument.contains('|'));
+        error.insert(ContextKind::InvalidArg, ContextValue::Strings(missing));
+    }
+    error
 }
 
 /// What clap has to say, without its usage and its pointer to `--help`.
@@ -132,6 +166,34 @@ fn runtime(mut builder: Builder) -> Result<Runtime, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_in_the_order_in_which_it_is_given() {
+        for (words, order) in [
+            (&["restore", "start"][..], "<CLUSTER> <SNAPSHOT|--latest|--before <TIME>>"),
+            (&["snapshot", "verify", "--archive", "x"], "<CLUSTER> <SNAPSHOT|--all>"),
+            (&["schedule", "set"], "<CLUSTER> <NAME> <--every <DURATION>|--cron <EXPRESSION>>"),
+        ] {
+            let error = Cli::try_parse_from([&["stillframe"], words].concat()).expect_err("something is missing");
+            let error = in_order(error);
+            assert!(one_line(&error).ends_with(order), "{error}");
+            let text = error.to_string();
+            let usage = text.lines().find(|line| line.starts_with("Usage:")).expect("the usage");
+            assert!(usage.ends_with(order), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_negative_value_is_told_what_was_expected() {
+        let words: Vec<OsString> = ["stillframe", "snapshot", "take", "bank", "--timeout", "-5s"].map(Into::into).into();
+        let error = Cli::try_parse_from(&words).expect_err("it is negative");
+        let message = negative(&error, &words).expect("it is told so");
+        for says in ["--timeout", "\"30s\"", "found -5s"] {
+            assert!(message.contains(says), "{message}");
+        }
+        let words: Vec<OsString> = ["stillframe", "snapshot", "take", "bank", "--tmeout", "5s"].map(Into::into).into();
+        assert_eq!(negative(&Cli::try_parse_from(&words).expect_err("no such option"), &words), None);
+    }
 
     #[test]
     fn what_clap_says_fits_on_one_line() {

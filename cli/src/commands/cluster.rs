@@ -58,7 +58,10 @@ pub enum ClusterCommand {
         api: ApiArgs,
     },
     /// Change settings of a cluster while it runs; what isn't named stays as it is
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    #[command(
+        group = clap::ArgGroup::new("change").required(true).multiple(true),
+        override_usage = "stillframe cluster update [OPTIONS] <CLUSTER> <--SETTING <VALUE>>..."
+    )]
     Update {
         /// The cluster
         cluster: ClusterName,

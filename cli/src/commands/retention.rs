@@ -14,6 +14,9 @@ use crate::{connect::ApiArgs, error::CliError, output::Output, text::facts};
 #[derive(Debug, Subcommand)]
 pub enum RetentionCommand {
     /// Set it: a committed snapshot goes once no rule keeps it. Replaces the whole of it
+    #[command(
+        override_usage = "stillframe retention set [OPTIONS] <CLUSTER> <--keep-last <N>|--keep-for <DURATION>|--hourly <N>|--daily <N>|--weekly <N>>..."
+    )]
     Set {
         /// The cluster
         cluster: ClusterName,

@@ -80,7 +80,10 @@ pub struct Which {
 
 /// A schedule as it is to be.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("clock").required(true))]
+#[command(
+    group = clap::ArgGroup::new("clock").required(true),
+    override_usage = "stillframe schedule set [OPTIONS] <CLUSTER> <NAME> <--every <DURATION>|--cron <EXPRESSION>>"
+)]
 pub struct SetArgs {
     /// Which schedule.
     #[command(flatten)]

@@ -18,7 +18,10 @@ use crate::{
 
 /// What to put back, to where, and how.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("target").required(true))]
+#[command(
+    group = ArgGroup::new("target").required(true),
+    override_usage = "stillframe restore start [OPTIONS] <CLUSTER> <SNAPSHOT|--latest|--before <TIME>>"
+)]
 pub struct StartArgs {
     /// The cluster
     pub cluster: ClusterName,

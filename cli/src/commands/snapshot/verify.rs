@@ -20,6 +20,7 @@ const AT_ONCE: usize = 4;
 
 /// What to verify.
 #[derive(Debug, Clone, Args)]
+#[command(override_usage = "stillframe snapshot verify [OPTIONS] --archive <URL> <CLUSTER> <SNAPSHOT|--all>")]
 pub struct VerifyArgs {
     /// The archive: file:///directory, s3://bucket/prefix?endpoint=..&region=.., or a directory; credentials come from AWS_*
     #[arg(long, env = "STILLFRAME_ARCHIVE", value_name = "URL", hide_env_values = true)]
