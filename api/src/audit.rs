@@ -19,7 +19,7 @@ pub struct AuditRow {
     /// When, by the database's clock, in whole microseconds; in a chain it never goes back.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Who: `request`, `member:<name>`, `schedule:<name>` or `coordinator`.
+    /// Who: `request`, `member:<name>`, `members` (several together), `schedule:<name>` or `coordinator`.
     pub actor: String,
     /// What was done, `snapshot.committed`.
     pub action: String,
@@ -82,7 +82,7 @@ pub struct ListAudit {
     #[param(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// How many items at most (1 to 500, 50 unless told).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::bounded::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.

@@ -25,7 +25,7 @@ pub enum OnLoss {
     /// Put the cluster back to its latest committed snapshot as soon as the member is back.
     #[default]
     RestoreLatest,
-    /// Halt the cluster until an operator starts a restore.
+    /// Halt the cluster until its members were started again and an operator has it go on, or starts a restore.
     Halt,
 }
 
@@ -256,7 +256,7 @@ pub struct Member {
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
     /// How many items at most (1 to 500, 50 unless told).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::bounded::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.

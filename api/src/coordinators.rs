@@ -50,7 +50,7 @@ impl fmt::Display for Coordinators {
 
 fn address(text: &str) -> Result<Url, ClientError> {
     let bad = |reason: String| ClientError::BadUrl { found: text.to_owned(), reason };
-    let mut base: Url = text.parse().map_err(|error: url::ParseError| bad(error.to_string()))?;
+    let mut base: Url = text.parse().map_err(|_: url::ParseError| bad("such as http://127.0.0.1:7700".to_owned()))?;
     if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
         return Err(bad(format!("found scheme {:?}", base.scheme())));
     }

@@ -1,9 +1,12 @@
 //! Durations as people write them: `"30s"`, `"1m 30s"`, `"500ms"`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, SpanRelativeTo, fmt::friendly};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 /// The longest duration that is taken: 366 days.
 pub const MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -81,7 +84,22 @@ impl Serialize for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        deserializer.deserialize_str(Written(PhantomData))
+    }
+}
+
+/// Reads a duration.
+struct Written<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = DurationError>> Visitor<'_> for Written<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"30s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -151,7 +169,7 @@ impl Serialize for DurationOrZero {
 
 impl<'de> Deserialize<'de> for DurationOrZero {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        deserializer.deserialize_str(Written(PhantomData))
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | durations as people write them | [`duration`] |
 //! | times as they are given | `moment` |
+//! | limits as they are given | `bounded` |
 //! | problems (RFC 9457) | [`problem`] |
 //! | lists with cursors | [`page`] |
 //! | clusters and members | [`cluster`] |
@@ -28,6 +29,7 @@ pub mod agent;
 pub mod archive;
 pub mod audit;
 pub mod backoff;
+mod bounded;
 pub mod chain;
 pub mod channel_state;
 pub mod client;

@@ -1,14 +1,39 @@
 //! Times that people and programs give, refused with what is expected.
 
+use std::fmt;
+
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
+
+struct Moment(Timestamp);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rfc3339;
+        impl Visitor<'_> for Rfc3339 {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time as RFC 3339 such as \"2026-03-01T14:00:00Z\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+                parse(text).map(Moment).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Rfc3339)
+    }
+}
 
 /// A time that may be left out, as RFC 3339.
 ///
 /// # Errors
 /// When it isn't one, or lies outside of the years that there are times of; says which.
 pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    Option::<String>::deserialize(deserializer)?.as_deref().map(parse).transpose().map_err(D::Error::custom)
+    Option::<Moment>::deserialize(deserializer).map(|moment| moment.map(|Moment(moment)| moment))
 }
 
 fn parse(text: &str) -> Result<Timestamp, String> {

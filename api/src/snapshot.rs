@@ -221,7 +221,7 @@ pub struct ListSnapshots {
     #[param(inline)]
     pub status: Option<SnapshotState>,
     /// How many items at most (1 to 500, 50 unless told).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::bounded::limit")]
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.

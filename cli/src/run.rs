@@ -66,7 +66,9 @@ fn negative(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let option = words.get(at.checked_sub(1)?).filter(|word| word.starts_with("--"));
     let of = option.map_or_else(String::new, |option| format!("{option}: "));
     let found = words[at].chars().take(100).collect::<String>();
-    Some(format!("{of}nothing here is negative: expected a number, or a duration such as \"30s\" (1ms to 366 days), found {found}"))
+    Some(format!(
+        "{of}nothing here is negative: expected a number, or a duration such as \"30s\" (1ms to 366 days), found {found}"
+    ))
 }
 
 /// What is missing in the order in which it is given: clap names alternatives before the arguments that go before them.

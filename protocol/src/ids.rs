@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
 use uuid::Uuid;
 
 macro_rules! number {
@@ -55,12 +58,46 @@ number! {
     MemberId(u32)
 }
 
+/// Text that is no id. Nothing was changed; pass another one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no id: expected a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")]
+pub struct IdError {
+    found: String,
+}
+
+/// Reads an id that is written as text.
+struct Written;
+
+impl Visitor<'_> for Written {
+    type Value = Uuid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a UUID such as \"01890a5d-ac96-774b-bcce-b302099a8057\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Uuid, E> {
+        uuid(text).map_err(E::custom)
+    }
+}
+
+fn uuid(text: &str) -> Result<Uuid, IdError> {
+    text.parse().map_err(|_| IdError { found: text.chars().take(100).collect() })
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $type(pub Uuid);
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let uuid =
+                    if deserializer.is_human_readable() { deserializer.deserialize_str(Written) } else { Uuid::deserialize(deserializer) };
+                uuid.map(Self)
+            }
+        }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,9 +106,9 @@ macro_rules! id {
         }
 
         impl FromStr for $type {
-            type Err = uuid::Error;
-            fn from_str(text: &str) -> Result<Self, uuid::Error> {
-                text.parse().map(Self)
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                uuid(text).map(Self)
             }
         }
     };

@@ -65,7 +65,7 @@ pub struct FilterArgs {
     /// Only those of this cluster
     #[arg(long)]
     cluster: Option<ClusterName>,
-    /// Only those of this actor: request, coordinator, member:NAME or schedule:NAME
+    /// Only those of this actor: request, coordinator, member:NAME, members (several together) or schedule:NAME
     #[arg(long)]
     actor: Option<String>,
     /// Only those with this action, "snapshot.committed"; "snapshot." stands for all that begin so

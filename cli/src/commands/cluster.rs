@@ -160,7 +160,7 @@ pub enum Loss {
     #[default]
     #[value(alias = "restore_latest")]
     RestoreLatest,
-    /// Halt the cluster until an operator starts a restore
+    /// Halt the cluster until the member was started again and `stillframe cluster resume CLUSTER` has it go on
     Halt,
 }
 

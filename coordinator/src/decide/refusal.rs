@@ -48,6 +48,8 @@ pub enum Refusal {
     /// Only a committed snapshot can be restored.
     #[error("only a committed snapshot can be restored, and snapshot {snapshot} is {state}")]
     NotCommitted {
+        /// Its cluster.
+        cluster: ClusterName,
         /// The snapshot.
         snapshot: SnapshotId,
         /// Its state.

@@ -122,9 +122,12 @@ fn rebuild(facts: &Facts, occasion: &Occasion, shown: &Shown) -> Decision {
         name,
         json!({ "why": "it was found in the archive, and not in the database", "floors": floors }),
     );
-    let reason = "rebuilt from the archive: start its members, look at its snapshots (`stillframe snapshot list`), then restore one of them \
-                  (`stillframe restore start`)";
-    halt(&mut draft, HaltCause::Resynced, reason.to_owned());
+    let name = &draft.next.cluster.name;
+    let reason = format!(
+        "rebuilt from the archive: start its members, look at its snapshots (`stillframe snapshot list {name}`), then restore one of them \
+         (`stillframe restore start {name} --latest`)"
+    );
+    halt(&mut draft, HaltCause::Resynced, reason);
     draft.decide()
 }
 

@@ -101,7 +101,8 @@ pub(super) fn roll_back(draft: &mut Draft<'_>) {
             let window = SignedDuration::from_millis(i64::try_from(next.cluster.rollback_window_ms).unwrap_or(i64::MAX));
             let reason = format!(
                 "a member was lost again after the cluster had been put back {times} times within {window:#}, which is its limit: find out why \
-                 members are lost, then have it go on (`stillframe cluster resume`)"
+                 members are lost, then have it go on (`stillframe cluster resume {}`)",
+                next.cluster.name
             );
             return halt(draft, HaltCause::RollbackLimit, reason);
         }
@@ -122,8 +123,9 @@ pub(super) fn roll_back(draft: &mut Draft<'_>) {
         None => {
             let reason = format!(
                 "a member was lost, and snapshot {snapshot}, to which the cluster would go back, can't be read: {detail}; restore an older \
-                 snapshot (`stillframe snapshot list`, `stillframe restore start`), or have older ones tried (`stillframe cluster resume \
-                 --fallback 3`)"
+                 snapshot (`stillframe snapshot list {name} --status committed`, then `stillframe restore start {name} SNAPSHOT`), or have older \
+                 ones tried (`stillframe cluster resume {name} --fallback 3`)",
+                name = next.cluster.name
             );
             halt(draft, HaltCause::RestoreFailed, reason);
         }

@@ -13,7 +13,7 @@ use super::{
     decision::Draft,
     facts::{HaltCause, Presence, Standing},
     queue,
-    refusal::{are, were},
+    refusal::{are, list, were},
     restore, rollback, snapshot,
 };
 
@@ -158,7 +158,11 @@ fn react_to_loss(draft: &mut Draft<'_>) {
     }
     match on_loss(draft) {
         OnLoss::Halt => {
-            let reason = format!("{lost}, and on_loss is halt: start a restore (`stillframe restore start`)");
+            let reason = format!(
+                "{lost}, and on_loss is halt: start {} again, then have the cluster go on (`stillframe cluster resume {}`)",
+                list(&missing),
+                draft.next.cluster.name
+            );
             halt(draft, HaltCause::OnLoss, reason);
         }
         OnLoss::RestoreLatest => rollback::roll_back(draft),

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use stillframe_api::{Problem, ProblemCode, problem::MEDIA_TYPE};
+use stillframe_api::{Problem, ProblemCode, cluster::ClusterPhase, problem::MEDIA_TYPE};
 
 use super::extract::RequestId;
 use crate::{decide::Refusal, service::ServiceError, store::StoreError};
@@ -97,13 +97,16 @@ impl From<ServiceError> for Failure {
         let detail = error.to_string();
         Self::from(match error {
             ServiceError::Invalid(_) => problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail),
-            ServiceError::UnknownCluster(_) => problem(ProblemCode::UnknownCluster, StatusCode::NOT_FOUND, detail)
-                .with_hint("create it with POST /v1/clusters (`stillframe cluster create`), or look at GET /v1/clusters"),
+            ServiceError::UnknownCluster(name) => problem(ProblemCode::UnknownCluster, StatusCode::NOT_FOUND, detail).with_hint(format!(
+                "create it (`stillframe cluster create {name} --min-members N`, POST /v1/clusters), or look at those that there are (`stillframe cluster \
+                 list`, GET /v1/clusters)"
+            )),
             ServiceError::UnknownSnapshot(_) => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
-                .with_hint("list a cluster's snapshots (`stillframe snapshot list`)"),
-            ServiceError::UnknownSchedule(..) => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail)
-                .with_hint("set it with PUT (`stillframe schedule set`)"),
-            ServiceError::UnknownRestore(_) => problem(ProblemCode::UnknownRestore, StatusCode::NOT_FOUND, detail),
+                .with_hint("list a cluster's snapshots (`stillframe snapshot list CLUSTER`)"),
+            ServiceError::UnknownSchedule(cluster, name) => problem(ProblemCode::UnknownSchedule, StatusCode::NOT_FOUND, detail)
+                .with_hint(format!("set it with PUT (`stillframe schedule set {cluster} {name} --every 30s`)")),
+            ServiceError::UnknownRestore(_) => problem(ProblemCode::UnknownRestore, StatusCode::NOT_FOUND, detail)
+                .with_hint("list a cluster's restores (`stillframe restore list CLUSTER`)"),
             ServiceError::ClusterExists { .. } => problem(ProblemCode::ClusterExists, StatusCode::CONFLICT, detail)
                 .with_hint("choose another name, or ask with the settings that it has"),
             ServiceError::Refused(refusal) => refused(&refusal, detail),
@@ -122,28 +125,48 @@ impl From<ServiceError> for Failure {
 
 fn refused(refusal: &Refusal, detail: String) -> Problem {
     match refusal {
-        Refusal::NotRunning { .. } => problem(ProblemCode::ClusterNotRunning, StatusCode::CONFLICT, detail)
-            .with_hint("wait until its members are there; if it is halted, start a restore (`stillframe restore start`)"),
+        Refusal::NotRunning { cluster, phase, .. } => {
+            problem(ProblemCode::ClusterNotRunning, StatusCode::CONFLICT, detail).with_hint(match phase {
+                ClusterPhase::Forming | ClusterPhase::Running => {
+                    format!("wait until its members are there (`stillframe member list {cluster}`)")
+                }
+                ClusterPhase::Restoring => format!("wait until the restore has ended (`stillframe restore list {cluster}`)"),
+                ClusterPhase::Halted => {
+                    format!("do what the reason says, then ask again (`stillframe cluster show {cluster}` shows whether it runs)")
+                }
+            })
+        }
         Refusal::MemberLost { .. } => problem(ProblemCode::MemberLost, StatusCode::CONFLICT, detail)
             .with_hint("start the member again; the cluster is put back to its latest snapshot by itself"),
-        Refusal::TooManyPending { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
-            .with_hint("wait for those under way, or abort some (`stillframe snapshot abort`)"),
-        Refusal::RestoreUnderWay { .. } => problem(ProblemCode::RestoreUnderWay, StatusCode::CONFLICT, detail)
-            .with_hint("wait until it has ended (`stillframe restore show --wait`), or cancel it (`stillframe restore cancel`)"),
-        Refusal::NotCommitted { .. } => problem(ProblemCode::SnapshotNotCommitted, StatusCode::CONFLICT, detail)
-            .with_hint("choose a committed one (`stillframe snapshot list --status committed`)"),
-        Refusal::UnknownSnapshot { .. } => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
-            .with_hint("list the cluster's snapshots (`stillframe snapshot list`)"),
+        Refusal::TooManyPending { cluster, .. } => {
+            problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail).with_hint(format!(
+                "wait for those under way, or abort some (`stillframe snapshot list {cluster} --status pending`, then `stillframe snapshot abort \
+                 SNAPSHOT`)"
+            ))
+        }
+        Refusal::RestoreUnderWay { restore, .. } => {
+            problem(ProblemCode::RestoreUnderWay, StatusCode::CONFLICT, detail).with_hint(format!(
+                "wait until it has ended (`stillframe restore show {restore} --wait`), or cancel it (`stillframe restore cancel {restore}`)"
+            ))
+        }
+        Refusal::NotCommitted { cluster, .. } => problem(ProblemCode::SnapshotNotCommitted, StatusCode::CONFLICT, detail)
+            .with_hint(format!("choose a committed one (`stillframe snapshot list {cluster} --status committed`)")),
+        Refusal::UnknownSnapshot { cluster, .. } => problem(ProblemCode::UnknownSnapshot, StatusCode::NOT_FOUND, detail)
+            .with_hint(format!("list the cluster's snapshots (`stillframe snapshot list {cluster}`)")),
         Refusal::SnapshotUnchangeable { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
-        Refusal::TimeIsUp { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail)
-            .with_hint("give it a longer one, or abort it (`stillframe snapshot abort`)"),
+        Refusal::TimeIsUp { snapshot, .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail)
+            .with_hint(format!("give it a longer one, or abort it (`stillframe snapshot abort {snapshot}`)")),
         Refusal::SnapshotEnded { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
-        Refusal::MembersDiffer { .. } => problem(ProblemCode::MembersDiffer, StatusCode::CONFLICT, detail)
-            .with_hint("name members of the snapshot (`stillframe snapshot show`), each with a name of its own"),
+        Refusal::MembersDiffer { snapshot, .. } => problem(ProblemCode::MembersDiffer, StatusCode::CONFLICT, detail).with_hint(format!(
+            "name members of the snapshot (`stillframe snapshot show {snapshot}`), each with a name of its own"
+        )),
         Refusal::NothingToRestore { .. } => problem(ProblemCode::NothingToRestore, StatusCode::CONFLICT, detail)
             .with_hint("start every member again: the cluster starts afresh from its initial state"),
-        Refusal::NothingBefore { .. } => problem(ProblemCode::NothingToRestore, StatusCode::CONFLICT, detail)
-            .with_hint("name a later time, or look at what there is (`stillframe snapshot list --status committed`)"),
+        Refusal::NothingBefore { cluster, .. } => {
+            problem(ProblemCode::NothingToRestore, StatusCode::CONFLICT, detail).with_hint(format!(
+                "name a later time, or look at what there is (`stillframe snapshot list {cluster} --status committed`)"
+            ))
+        }
         Refusal::SnapshotUnreadable { .. } => problem(ProblemCode::SnapshotUnreadable, StatusCode::CONFLICT, detail)
             .with_hint("name another one, allow a fallback to older ones, or name this one by its id if it was mended"),
         Refusal::RestoreEnded { .. } => problem(ProblemCode::RestoreEnded, StatusCode::CONFLICT, detail)
@@ -156,24 +179,29 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Fenced { .. } => problem(ProblemCode::Fenced, StatusCode::CONFLICT, detail)
             .with_hint("stop this process; to take part again, register as a new one"),
         Refusal::ClusterFull { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
-        Refusal::TooFewStay { .. } => problem(ProblemCode::TooFewMembers, StatusCode::CONFLICT, detail).with_hint(
-            "lower it first (`stillframe cluster update --min-members`), start another member, or force it (`stillframe member leave --force`)",
-        ),
+        Refusal::TooFewStay { cluster, member, staying, .. } => {
+            problem(ProblemCode::TooFewMembers, StatusCode::CONFLICT, detail).with_hint(format!(
+                "lower it first (`stillframe cluster update {cluster} --min-members {staying}`), start another member, or force it (`stillframe member \
+                 leave {cluster} {member} --force`)"
+            ))
+        }
         Refusal::NotDrained { .. } => problem(ProblemCode::InvalidRequest, StatusCode::CONFLICT, detail),
         Refusal::IsLeaving { .. } => problem(ProblemCode::MemberLeaving, StatusCode::CONFLICT, detail)
             .with_hint("let it end, and start it again: it comes back as a new member"),
-        Refusal::SnapshotOpen { .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
-            .with_hint("abort it first (`stillframe snapshot abort`)"),
-        Refusal::SnapshotNeeded { .. } => problem(ProblemCode::SnapshotNeeded, StatusCode::CONFLICT, detail).with_hint(
-            "remove the hold (`stillframe hold list`), wait for the restore, or take a newer snapshot for rollbacks to go back to",
-        ),
+        Refusal::SnapshotOpen { snapshot, .. } => problem(ProblemCode::SnapshotUnderWay, StatusCode::CONFLICT, detail)
+            .with_hint(format!("abort it first (`stillframe snapshot abort {snapshot}`)")),
+        Refusal::SnapshotNeeded { snapshot, .. } => {
+            problem(ProblemCode::SnapshotNeeded, StatusCode::CONFLICT, detail).with_hint(format!(
+                "remove the hold (`stillframe hold list {snapshot}`), wait for the restore, or take a newer snapshot for rollbacks to go back to"
+            ))
+        }
         Refusal::NothingToHold { .. } => problem(ProblemCode::SnapshotEnded, StatusCode::CONFLICT, detail),
-        Refusal::TooManyHolds { .. } => problem(ProblemCode::TooManyHolds, StatusCode::CONFLICT, detail)
-            .with_hint("remove those that nobody needs any more (`stillframe hold list`)"),
-        Refusal::UnknownHold { .. } => problem(ProblemCode::UnknownHold, StatusCode::NOT_FOUND, detail)
-            .with_hint("list the snapshot's holds (`stillframe hold list`)"),
+        Refusal::TooManyHolds { snapshot, .. } => problem(ProblemCode::TooManyHolds, StatusCode::CONFLICT, detail)
+            .with_hint(format!("remove those that nobody needs any more (`stillframe hold list {snapshot}`)")),
+        Refusal::UnknownHold { snapshot, .. } => problem(ProblemCode::UnknownHold, StatusCode::NOT_FOUND, detail)
+            .with_hint(format!("list the snapshot's holds (`stillframe hold list {snapshot}`)")),
         Refusal::CollectionSuspended { .. } => problem(ProblemCode::CollectionSuspended, StatusCode::CONFLICT, detail)
-            .with_hint("look at what would go (`stillframe gc plan`), then confirm (`stillframe gc confirm`)"),
+            .with_hint("look at what would go (`stillframe gc plan CLUSTER`), then confirm (`stillframe gc confirm`)"),
         Refusal::UnfitSchedule { hint, .. } => {
             problem(ProblemCode::InvalidRequest, StatusCode::BAD_REQUEST, detail).with_hint(*hint)
         }

@@ -2,13 +2,18 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::BytesRejection},
+    extract::{
+        FromRequest, FromRequestParts, Path, Query, Request,
+        path::ErrorKind,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::convert::Infallible;
 
-use super::error::Failure;
+use super::{error::Failure, wrong};
 use crate::service::{Caller, idempotency::Keyed};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -44,6 +49,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Names and ids say themselves what is wrong with them.
+fn why(rejection: PathRejection) -> String {
+    let PathRejection::FailedToDeserializePathParams(failed) = rejection else { return rejection.body_text() };
+    match failed.into_kind() {
+        ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => message,
+        ErrorKind::InvalidUtf8InPathParam { key } => format!("{key}: expected UTF-8 in the path, found something else"),
+        other => format!("the path is not as expected: {other}"),
+    }
+}
+
 /// Names and ids of the path.
 #[derive(Debug, Clone)]
 pub struct ApiPath<T>(pub T);
@@ -53,7 +68,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(path)| Self(path)).map_err(|rejection| Failure::invalid(rejection.body_text()))
+        path.map(|Path(path)| Self(path)).map_err(|rejection| Failure::invalid(why(rejection)))
     }
 }
 
@@ -69,8 +84,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
         if parts.uri.query().is_some_and(|query| query.contains("%00")) {
             return Err(Failure::invalid("the query has a NUL character (%00), which no text here can have: leave it out"));
         }
-        let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|rejection| Failure::invalid(rejection.body_text()))
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) = query.map_err(|rejection| Failure::invalid(rejection.body_text()))?;
+        wrong::of_query(pairs).map(Self).map_err(|wrong| Failure::invalid(wrong.to_string()))
     }
 }
 
@@ -93,12 +109,35 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::wrong_media_type(format!("expected a body with content-type application/json, found {found}")))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    // Every body is an object; serde would take an array as the list of its fields.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Failure::invalid("the body is not as expected: expected a JSON object, such as {}, found an array"));
+/// What a body begins as that begins as another value of JSON than an object.
+fn no_object(bytes: &[u8]) -> Option<&'static str> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace())? {
+        b'[' => Some("an array"),
+        b'"' => Some("a string"),
+        b'n' => Some("null"),
+        b't' | b'f' => Some("a boolean"),
+        b'-' | b'0'..=b'9' => Some("a number"),
+        _ => None,
     }
-    serde_json::from_slice(bytes).map_err(|error| Failure::invalid(format!("the body is not as expected: {error}")))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // A struct can be read from an array, too, which says nothing of which value is which field's.
+    if let Some(found) = no_object(bytes) {
+        return Err(Failure::invalid(format!("expected a JSON object, found {found}")));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+            return Failure::invalid(format!("expected a body of JSON, found what is none in line {line}, column {column}"));
+        };
+        match wrong::of_json::<T>(&value) {
+            Err(wrong) => Failure::invalid(wrong.to_string()),
+            Ok(_) => {
+                Failure::invalid(format!("expected each field of the body once, found one again in line {line}, column {column}"))
+            }
+        }
+    })
 }
 
 /// A JSON body.

@@ -5,19 +5,22 @@
 //! | the status of each problem | [`error`] |
 //! | reading paths, queries and bodies | [`extract`] |
 //! | taking connections, and stopping | [`serve`] |
+//! | what is wrong with one, by field | [`wrong`] |
 //! | connections that say when they close | [`connection`] |
 //! | how long clients may take | [`deadlines`], [`body`] |
 //! | carrying requests out once | [`idempotency`] |
 //! | the routes, a file a concept | [`routes`] |
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    classify::ServerErrorsFailureClass,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
+use tracing::Span;
 use utoipa::openapi::{ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -32,6 +35,7 @@ pub mod extract;
 pub mod idempotency;
 pub mod routes;
 pub mod serve;
+mod wrong;
 
 /// The longest body, except that of a report.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -63,6 +67,19 @@ pub fn openapi() -> OpenApi {
     api
 }
 
+/// What can't be served just now is told whoever asks, and what is behind it is logged where it is found out. When a coordinator stops, it is the
+/// ordinary answer to polls that are held.
+fn failed(failure: ServerErrorsFailureClass, latency: Duration, _: &Span) {
+    match failure {
+        ServerErrorsFailureClass::StatusCode(StatusCode::SERVICE_UNAVAILABLE) => {
+            tracing::debug!(%failure, ?latency, "can't be served now")
+        }
+        ServerErrorsFailureClass::StatusCode(_) | ServerErrorsFailureClass::Error(_) => {
+            tracing::error!(%failure, ?latency, "response failed");
+        }
+    }
+}
+
 /// The whole router.
 pub fn router(service: Arc<Service>, patience: Patience) -> Router {
     let (router, _) = documented().split_for_parts();
@@ -77,7 +94,7 @@ pub fn router(service: Arc<Service>, patience: Patience) -> Router {
         // Once more, for what these two refuse.
         .layer(middleware::from_fn(error::finish))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(TraceLayer::new_for_http().make_span_with(extract::span))
+        .layer(TraceLayer::new_for_http().make_span_with(extract::span).on_failure(failed))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(service)
 }

@@ -145,7 +145,7 @@ async fn a_cluster_that_is_to_halt_on_loss_halts_and_goes_on_by_a_restore() {
     let latest = world.first_committed().await.latest_committed.expect("a snapshot");
     two.kill().await;
     let halted = world.phase(ClusterPhase::Halted).await;
-    assert!(halted.phase_reason.is_some_and(|r| r.contains("restore start")));
+    assert!(halted.phase_reason.is_some_and(|r| r.contains("again, then") && r.contains("`stillframe cluster resume bank`")));
     world.until("the other told to wait", async || matches!(one.desired(), Some(Desired::Wait { .. })).then_some(())).await;
     let _two = Agent::start(&world, "p2").await;
     assert_eq!(world.cluster().await.phase, ClusterPhase::Halted);

@@ -78,15 +78,16 @@ pub(super) fn fail(draft: &mut Draft<'_>, reason: RestoreFailure, detail: String
     if automatic && may_pass {
         return set_phase(draft, ClusterPhase::Running);
     }
+    let name = &draft.next.cluster.name;
     let next = match reason {
-        RestoreFailure::Unreadable => {
-            "restore an older snapshot (`stillframe snapshot list`, `stillframe restore start`), or have older ones tried (`stillframe \
-             cluster resume --fallback 3`)"
-        }
+        RestoreFailure::Unreadable => format!(
+            "restore an older snapshot (`stillframe snapshot list {name} --status committed`, then `stillframe restore start {name} SNAPSHOT`), or \
+             have older ones tried (`stillframe cluster resume {name} --fallback 3`)"
+        ),
         RestoreFailure::Unavailable | RestoreFailure::MemberFailed | RestoreFailure::DeadlineExceeded => {
-            "when that is mended, `stillframe cluster resume` tries again"
+            format!("when that is mended, `stillframe cluster resume {name}` tries again")
         }
-        RestoreFailure::Cancelled => "`stillframe cluster resume` goes on",
+        RestoreFailure::Cancelled => format!("`stillframe cluster resume {name}` goes on"),
     };
     let was = match reason {
         RestoreFailure::Cancelled => "was cancelled",

@@ -100,7 +100,7 @@ fn named(facts: &Facts, id: SnapshotId) -> Result<Destination, Refusal> {
         | SnapshotState::Committing
         | SnapshotState::Aborted
         | SnapshotState::Deleting
-        | SnapshotState::Deleted) => Err(Refusal::NotCommitted { snapshot: id, state }),
+        | SnapshotState::Deleted) => Err(Refusal::NotCommitted { cluster: facts.cluster.name.clone(), snapshot: id, state }),
     }
 }
 

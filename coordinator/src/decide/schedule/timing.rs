@@ -33,7 +33,7 @@ pub struct Unfit {
     pub hint: &'static str,
 }
 
-const CRON_HINT: &str = "give five fields, minute, hour, day of the month, month, day of the week, such as \"30 2 * * 1-5\", or @hourly, @daily, \
+const CRON_HINT: &str = "give five fields, minute (0-59), hour (0-23), day of the month (1-31), month (1-12), day of the week (0-7), such as \"30 2 * * 1-5\", or @hourly, @daily, \
                          @weekly, @monthly; for anything shorter than a minute use every";
 
 #[derive(Debug, Clone)]
@@ -77,15 +77,12 @@ fn zone(name: &str) -> Result<TimeZone, Unfit> {
 
 fn cron(text: &str) -> Result<Cron, Unfit> {
     let found: String = text.chars().take(MAX_CRON_BYTES).collect();
-    let unfit = |why: String| Unfit {
-        detail: format!("cron must be an expression that names times, found {found:?}: {why}"),
-        hint: CRON_HINT,
-    };
+    let unfit = |why: &str| Unfit { detail: format!("cron must be {why}, found {found:?}"), hint: CRON_HINT };
     if text.len() > MAX_CRON_BYTES {
-        return Err(unfit(format!("it may be {MAX_CRON_BYTES} bytes at most")));
+        return Err(unfit(&format!("an expression of {MAX_CRON_BYTES} bytes at most")));
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    parser.parse(text).map_err(|error| unfit(error.to_string()))
+    parser.parse(text).map_err(|_| unfit("an expression of five fields that names times"))
 }
 
 impl Timing {
@@ -117,15 +114,16 @@ impl Timing {
                     let found = HumanDuration::from_millis(every);
                     return Err(Unfit {
                         detail: format!("every must be at least {MIN_EVERY}, found {found}"),
-                        hint: "choose a longer interval; to bound what a restore loses, once every few seconds is often",
+                        hint: "choose an interval of 50ms or longer, such as \"30s\": at most so much is lost by a restore",
                     });
                 }
                 Clock::Every { anchor, every: i128::from(every) }
             }
             (None, Some(text)) => Clock::Cron { cron: Box::new(cron(text)?), zone },
             (Some(_), Some(_)) | (None, None) => {
+                let found = if clock.0.is_some() { "both" } else { "neither" };
                 return Err(Unfit {
-                    detail: "exactly one of every and cron says when the slots are; found both or none".to_owned(),
+                    detail: format!("exactly one of every and cron says when the slots are, found {found}"),
                     hint: "give every for an interval, or cron for times of the clock",
                 });
             }
