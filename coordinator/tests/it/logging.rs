@@ -53,6 +53,19 @@ impl Lines {
 }
 
 #[tokio::test]
+async fn an_orderly_stop_while_polls_are_held_logs_no_error() {
+    let lines = Lines::default();
+    drop(tracing::subscriber::set_global_default(tracing_subscriber::registry().with(LevelFilter::OFF)));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).with_max_level(tracing::Level::DEBUG);
+    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let mut world = World::start().await;
+    let _agents = world.running(2).await;
+    world.stop_coordinator().await;
+    assert!(!lines.with(&["can't be served now", "503"]).is_empty(), "polls were held");
+    assert_eq!(lines.with(&[" ERROR "]), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn one_line_tells_of_each_snapshot_that_ended_each_step_of_a_restore_and_each_change_of_phase() {
     let lines = Lines::default();
     // With a single subscriber, that of one thread, what other tests come to first on theirs counts as not to be logged, and is remembered so for all.
