@@ -63,6 +63,9 @@ pub enum CliError {
     /// The command did its work, and the answer is bad.
     #[error("{0}")]
     Failed(String),
+    /// A signal came before it was done.
+    #[error("interrupted: it was stopped before it was done")]
+    Interrupted,
     /// The system refused something that the command can't do without.
     #[error("could not {doing}: {source}")]
     System {
@@ -105,6 +108,7 @@ impl CliError {
             Self::Unverified(_) => Exit::Unreachable,
             Self::SnapshotAborted { .. } => Exit::Aborted,
             Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Interrupted => Exit::Interrupted,
         }
     }
 
@@ -165,6 +169,7 @@ impl CliError {
             Exit::TimedOut => "timed_out",
             Exit::Unreachable => "unreachable",
             Exit::Refused => "refused",
+            Exit::Interrupted => "interrupted",
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Exit {
     Unreachable,
     /// The coordinator refused the request: unknown cluster, conflict, malformed request.
     Refused,
+    /// A signal (Ctrl-C) ended it before it was done.
+    Interrupted,
 }
 
 /// The codes, for `--help`.
@@ -30,7 +32,8 @@ Exit codes:
   3  aborted (the snapshot that was waited for was aborted)
   4  timed out (--wait ran out first; what was asked for goes on)
   5  unreachable (the coordinator, its database or the archive)
-  6  refused by the coordinator (unknown cluster, conflict, ...)";
+  6  refused by the coordinator (unknown cluster, conflict, ...)
+  130  interrupted (Ctrl-C ended `demo` before it was done)";
 
 impl Exit {
     /// The number that the process exits with.
@@ -44,6 +47,7 @@ impl Exit {
             Self::TimedOut => 4,
             Self::Unreachable => 5,
             Self::Refused => 6,
+            Self::Interrupted => 130,
         }
     }
 }

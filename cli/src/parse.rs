@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use stillframe_api::HumanDuration;
+use stillframe_api::{HumanDuration, schedule::MIN_EVERY};
 use stillframe_archive::ArchiveUrl;
 use stillframe_protocol::{HoldId, MemberName, RestoreId, SnapshotId};
 
@@ -78,6 +78,18 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// How often a schedule takes a snapshot.
+///
+/// # Errors
+/// What was expected.
+pub fn interval(text: &str) -> Result<HumanDuration, String> {
+    let every: HumanDuration = text.parse().map_err(|error: stillframe_api::duration::DurationError| error.to_string())?;
+    if every < MIN_EVERY {
+        return Err(format!("expected {MIN_EVERY} to 366 days, such as \"1s\", found {every}"));
+    }
+    Ok(every)
+}
+
 /// How long `--wait` waits: a duration, or nothing for as long as it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -137,6 +149,15 @@ mod tests {
         for text in ["", "a", "=b"] {
             assert!(label(text).expect_err(text).contains("KEY=VALUE"));
         }
+    }
+
+    #[test]
+    fn an_interval_is_no_shorter_than_a_schedule_takes() {
+        assert_eq!(interval("50ms"), Ok(MIN_EVERY));
+        for text in ["1ms", "49ms"] {
+            assert!(interval(text).expect_err(text).contains("50ms to 366 days"));
+        }
+        assert!(interval("soon").expect_err("a word").contains("\"30s\""));
     }
 
     #[test]

@@ -190,7 +190,17 @@ fn check_free(listen: SocketAddr) -> Result<(), CliError> {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<PathBuf, CliError> {
+/// Makes the directory of `--data-dir` where it isn't there.
+///
+/// # Errors
+/// [`CliError::Usage`] when there is something else; [`CliError::System`] when the system refuses.
+pub fn make_dir(dir: &Path) -> Result<PathBuf, CliError> {
+    if let Some(other) = dir.ancestors().find(|part| part.exists()).filter(|part| !part.is_dir()) {
+        return Err(CliError::usage(format!(
+            "--data-dir: expected a directory, or a path where one can be made, found that {} is a file; name another one",
+            other.display()
+        )));
+    }
     fs::create_dir_all(dir).map_err(CliError::system(format!("make the data directory {}", dir.display())))?;
     dir.canonicalize().map_err(CliError::system(format!("find the data directory {}", dir.display())))
 }
@@ -207,4 +217,19 @@ fn how_to_use(ready: &Ready) -> String {
          Ctrl-C stops everything; {kept} kept in {}.",
         data_dir.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_that_is_a_file_is_refused_before_anything_starts() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        for dir in [file.path().to_owned(), file.path().join("below")] {
+            let error = make_dir(&dir).expect_err("it is a file");
+            assert_eq!(error.exit(), crate::exit::Exit::Usage);
+            assert!(error.to_string().contains(&format!("{} is a file", file.path().display())), "{error}");
+        }
+    }
 }

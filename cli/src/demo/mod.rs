@@ -28,7 +28,7 @@ use stillframe_api::{
 use stillframe_protocol::{Generation, name::ScheduleName};
 
 use self::{members::Members, stage::Stage, summary::Summary, view::View};
-use crate::{error::CliError, exit::Exit, output::Output, signals::StopSignal};
+use crate::{error::CliError, exit::Exit, output::Output, parse, signals::StopSignal};
 
 /// How long the cluster may take to run, to come back, or to take the last snapshot. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,8 +54,8 @@ pub struct DemoArgs {
     /// How many seconds the cluster runs.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub seconds: u64,
-    /// How often a snapshot is taken.
-    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    /// How often a snapshot is taken: at least 50ms.
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse::interval)]
     pub snapshot_every: HumanDuration,
     /// Kill no process.
     #[arg(long)]
@@ -68,7 +68,7 @@ pub struct DemoArgs {
 /// Runs the demo.
 ///
 /// # Errors
-/// [`CliError`] when something couldn't be started, or took longer than a minute.
+/// [`CliError`] when something couldn't be started, or took longer than a minute; [`CliError::Interrupted`] after a signal.
 pub async fn run(args: DemoArgs, out: &mut Output) -> Result<Exit, CliError> {
     let mut stop = StopSignal::install()?;
     let mut view = View::new(out.is_json());
@@ -76,7 +76,7 @@ pub async fn run(args: DemoArgs, out: &mut Output) -> Result<Exit, CliError> {
     let mut members = Members::new(&stage, args.members)?;
     let played = tokio::select! {
         played = play(&args, &stage, &mut members, &mut view) => played,
-        () = stop.received() => Err(CliError::Failed("interrupted".to_owned())),
+        () = stop.received() => Err(CliError::Interrupted),
     };
     members.end();
     view.end();
@@ -200,7 +200,12 @@ async fn prove(args: &DemoArgs, stage: &Stage, recovery: Option<u64>, out: &mut 
     let summary = Summary::of(stage, args.members, expected, recovery).await?;
     out.result(&summary, Summary::text)?;
     if args.data_dir.is_some() && !out.is_json() {
-        out.line(format!("The archive is in {}.", stage.archive_dir.display()))?;
+        out.line(format!(
+            "The archive is in {}. To verify it again:\n  stillframe snapshot verify --archive '{}' {} --all",
+            stage.archive_dir.display(),
+            stage.archive_url,
+            stage.cluster
+        ))?;
     }
     Ok(if summary.holds() { Exit::Ok } else { Exit::Failed })
 }

@@ -14,7 +14,7 @@ use stillframe_protocol::ClusterName;
 use tempfile::TempDir;
 
 use super::view::View;
-use crate::error::CliError;
+use crate::{commands::dev::make_dir, error::CliError};
 
 /// Postgres, coordinator and archive of one demo.
 pub(super) struct Stage {
@@ -33,8 +33,7 @@ impl Stage {
     pub(super) async fn set(data_dir: Option<&Path>, view: &View) -> Result<Self, CliError> {
         let (dir, temporary, postgres_dir) = match data_dir {
             Some(dir) => {
-                std::fs::create_dir_all(dir).map_err(CliError::system(format!("make the directory {}", dir.display())))?;
-                let dir = dir.canonicalize().map_err(CliError::system(format!("find {}", dir.display())))?;
+                let dir = make_dir(dir)?;
                 let postgres = DataDir::Kept(dir.join("postgres"));
                 (dir, None, postgres)
             }

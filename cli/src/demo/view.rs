@@ -89,6 +89,10 @@ impl View {
         for line in self.lines.drain(..) {
             line.finish_and_clear();
         }
+        if let Some(terminal) = &self.terminal {
+            // A terminal that takes no more output is no reason to end.
+            drop(terminal.clear());
+        }
     }
 }
 

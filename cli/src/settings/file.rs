@@ -1,6 +1,6 @@
 //! The settings file, TOML.
 
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
 
 use serde::Deserialize;
 use stillframe_api::{HumanDuration, gc::Orphans};
@@ -55,8 +55,16 @@ impl SettingsFile {
     /// [`CliError::Usage`] when it can't be read or isn't what is expected. It names the line and doesn't quote it: there may be a password
     /// in it.
     pub fn read(path: &Path) -> Result<Self, CliError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| CliError::usage(format!("the settings file {} can't be read: {error}", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            let shown = path.display();
+            CliError::usage(match error.kind() {
+                ErrorKind::NotFound => format!(
+                    "there is no settings file {shown}: expected one in TOML; name one that is there with --config, or leave that out and give the \
+                     settings by options or environment variables"
+                ),
+                _ => format!("the settings file {shown} can't be read: expected a file in TOML that this user may read, found: {error}"),
+            })
+        })?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             CliError::usage(format!("the settings file {} is wrong in line {line}: {}", path.display(), error.message()))
@@ -91,6 +99,8 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = SettingsFile::read(Path::new("/nowhere/stillframe.toml")).expect_err("it isn't there");
-        assert!(error.to_string().contains("/nowhere/stillframe.toml"), "{error}");
+        for says in ["/nowhere/stillframe.toml", "--config"] {
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 }

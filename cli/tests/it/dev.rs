@@ -1,7 +1,7 @@
-//! `stillframe dev` and `stillframe coordinator` as processes: they say where they serve, and stop in order when told to.
+//! `stillframe dev`, `stillframe demo` and `stillframe coordinator` as processes: they say where they serve, and stop in order when told to.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, ChildStdout},
 };
@@ -50,6 +50,25 @@ fn dev_serves_until_interrupted_and_keeps_what_it_knew() {
     run_at(&url, &["cluster", "show", "bank"]).exits(0);
     stop(child, Signal::TERM).exits(0);
     assert!(dir.path().join("archive/format.json").exists());
+}
+
+#[test]
+fn a_demo_that_is_interrupted_ends_with_the_code_of_that() {
+    let mut child = stillframe(&["demo", "--members", "2", "--seconds", "60"]).spawn().expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("coordinator on") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).expect("text") > 0, "it ended before it had a coordinator");
+    }
+    let rest = std::thread::spawn(move || {
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("text");
+        rest
+    });
+    stop(child, Signal::INT).exits(130);
+    let rest = rest.join().expect("the reader ends");
+    assert!(rest.contains("error: interrupted"), "{rest}");
 }
 
 /// The process of the private Postgres below this directory.

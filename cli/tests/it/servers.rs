@@ -110,8 +110,8 @@ fn a_data_directory_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let path = file.path().join("dir");
     run(&["dev", "--data-dir", path.to_str().expect("UTF-8"), "--listen", "127.0.0.1:0"])
-        .exits(1)
-        .says(&[path.to_str().expect("UTF-8")]);
+        .exits(2)
+        .says(&["--data-dir", &format!("{} is a file", file.path().display())]);
 }
 
 async fn blocking(run: impl FnOnce() -> Ran + Send + 'static) -> Ran {

@@ -12,6 +12,12 @@ fn a_wrong_command_line_exits_2() {
     run(&["snapshot", "take", "bank", "--timeout", "soon"]).exits(2).says(&["\"30s\""]);
     run(&["snapshot", "show", "latest"]).exits(2).says(&["snapshot list"]);
     run(&["cluster", "list", "--url", "localhost:7700"]).exits(2).says(&["expected http://host:port"]);
+    run(&["cluster", "list", "--url", "nonsense"]).exits(2).says(&["such as http://127.0.0.1:7700"]);
+    run(&["restore", "start"]).exits(2).says(&["restore start [OPTIONS] <CLUSTER> <SNAPSHOT|--latest|--before <TIME>>"]);
+    run(&["snapshot", "take", "bank", "--timeout", "-5s"]).exits(2).says(&["--timeout", "\"30s\"", "found -5s"]);
+    run(&["demo", "--snapshot-every", "1ms"]).exits(2).says(&["--snapshot-every", "50ms to 366 days"]);
+    run(&["demo", "--data-dir", "/dev/null"]).exits(2).says(&["--data-dir", "/dev/null is a file"]);
+    run(&["coordinator", "--config", "/nope.toml"]).exits(2).says(&["/nope.toml", "--config"]);
     run(&["cluster", "list", "--log", "a=b=c=d"]).exits(2).says(&["no log filter"]);
 }
 

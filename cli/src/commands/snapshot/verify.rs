@@ -18,6 +18,9 @@ use crate::{
 /// Snapshots verified at once; each fetches several objects at once besides.
 const AT_ONCE: usize = 4;
 
+/// The most ranges of epochs without a manifest that are named.
+const MAX_RANGES: usize = 10;
+
 /// What to verify.
 #[derive(Debug, Clone, Args)]
 #[command(override_usage = "stillframe snapshot verify [OPTIONS] --archive <URL> <CLUSTER> <SNAPSHOT|--all>")]
@@ -120,7 +123,10 @@ pub async fn run(args: VerifyArgs, out: &mut Output) -> Result<(), CliError> {
     let page = Page { items: found, next_cursor: None };
     match page.items.as_slice() {
         [one] if !args.which.all => out.result(one, |one| describe(std::slice::from_ref(one)))?,
-        _ => out.result(&page, |page| describe(&page.items))?,
+        _ => out.result(&page, |page| {
+            let gaps = gaps(&page.items).map_or_else(String::new, |gaps| format!("\n\n{gaps}"));
+            describe(&page.items) + &gaps
+        })?,
     }
     match bad {
         0 => Ok(()),
@@ -169,6 +175,33 @@ async fn all_of(archive: &Archive, cluster: &ClusterName) -> Result<Vec<Snapshot
     )))
 }
 
+/// Epochs up to the newest that is verified that have no manifest. The archive can't tell why, but whoever reads it may know better.
+fn gaps(verdicts: &[Verdict]) -> Option<String> {
+    let mut epochs: Vec<u64> = verdicts.iter().filter_map(|verdict| verdict.epoch.map(Epoch::get)).collect();
+    epochs.sort_unstable();
+    let mut before = 0;
+    let mut ranges = Vec::new();
+    for epoch in epochs {
+        match epoch.saturating_sub(before) {
+            0 | 1 => {}
+            2 => ranges.push(format!("{}", before + 1)),
+            _ => ranges.push(format!("{}-{}", before + 1, epoch - 1)),
+        }
+        before = epoch;
+    }
+    let (which, verb) = match ranges.as_slice() {
+        [] => return None,
+        [one] if !one.contains('-') => (format!("epoch {one}"), "has"),
+        some if some.len() <= MAX_RANGES => (format!("epochs {}", some.join(", ")), "have"),
+        few => (format!("epochs {} and {} other ranges", few[..MAX_RANGES].join(", "), few.len() - MAX_RANGES), "have"),
+    };
+    let cluster = &verdicts.first()?.cluster;
+    let unread = if verdicts.iter().any(|verdict| !verdict.verified) { ", or among those that are not verified" } else { "" };
+    Some(format!(
+        "note: {which} {verb} no manifest: aborted, deleted, or lost{unread} (`stillframe snapshot list {cluster}` says which)"
+    ))
+}
+
 fn describe(verdicts: &[Verdict]) -> String {
     let number = |n: Option<u64>| n.map_or_else(dash, |n| n.to_string());
     let rows = verdicts.iter().map(|verdict| {
@@ -192,4 +225,36 @@ fn describe(verdicts: &[Verdict]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified(epoch: Option<u64>) -> Verdict {
+        Verdict {
+            cluster: ClusterName::new("bank").expect("a name"),
+            snapshot: "01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("an id"),
+            verified: epoch.is_some(),
+            epoch: epoch.map(Epoch),
+            generation: None,
+            members: None,
+            objects: None,
+            bytes: None,
+            messages_in_flight: None,
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn epochs_without_a_manifest_are_told() {
+        let told = |epochs: &[u64]| gaps(&epochs.iter().map(|epoch| verified(Some(*epoch))).collect::<Vec<_>>());
+        assert_eq!(told(&[3, 1, 2]), None);
+        assert!(told(&[1, 2, 3, 4, 6]).is_some_and(|note| note.contains("epoch 5 has no manifest: aborted, deleted, or lost (")));
+        assert!(told(&[4, 6]).is_some_and(|note| note.contains("epochs 1-3, 5 have no manifest")));
+        let many: Vec<u64> = (1..=30).map(|n| n * 2).collect();
+        assert!(told(&many).is_some_and(|note| note.contains("and 20 other ranges")));
+        let one_bad = [verified(Some(1)), verified(None), verified(Some(3))];
+        assert!(gaps(&one_bad).is_some_and(|note| note.contains("or among those that are not verified")));
+    }
 }
