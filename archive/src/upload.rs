@@ -20,6 +20,13 @@ use crate::{
 /// How long an upload that is given up waits for the pieces under way before it is aborted.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an upload that the store can't be told to abort is tried again, behind the caller's back. Whoever was told of it gets to it too; but the database in
+/// which that is kept may be lost.
+const ABORT_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How long to wait between two tries, each of which is several by itself.
+const ABORT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Who is told of uploads in pieces, so that they can be aborted by others when this process dies. Only of those that have an id: those of a
 /// directory are files in it, and go with it.
 pub trait UploadLog: Sync {
@@ -138,18 +145,39 @@ impl Upload {
         if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
             self.pieces.shutdown().await;
         }
-        let aborted = match target {
-            Target::Known { store, path, id, .. } => store.abort_multipart(&path, &id).await,
-            Target::Private(mut upload) => upload.abort().await,
+        let (aborted, known) = match target {
+            Target::Known { store, path, id, .. } => (store.abort_multipart(&path, &id).await, Some((store, path, id))),
+            Target::Private(mut upload) => (upload.abort().await, None),
         };
         match aborted {
             Ok(()) => true,
             // Somebody else did it.
             Err(error) if StoreFailure::of(&error) == StoreFailure::NotFound => true,
             Err(error) => {
-                tracing::warn!(%error, "an unfinished upload couldn't be aborted; its pieces stay in the store until they are swept");
+                tracing::warn!(%error, "an unfinished upload couldn't be aborted; its pieces stay in the store until that is made up for");
+                if let Some((store, path, id)) = known.filter(|_| is_transient(&error)) {
+                    tokio::spawn(tokio::time::timeout(ABORT_PATIENCE, abort_later(store, path, id)));
+                }
                 false
             }
+        }
+    }
+}
+
+fn is_transient(error: &object_store::Error) -> bool {
+    matches!(StoreFailure::of(error), StoreFailure::Unavailable | StoreFailure::OpenFiles)
+}
+
+/// Aborts an upload as soon as the store can be told.
+async fn abort_later(store: Arc<dyn MultipartStore>, path: StorePath, id: String) {
+    loop {
+        tokio::time::sleep(ABORT_PAUSE).await;
+        match store.abort_multipart(&path, &id).await {
+            Err(error) if is_transient(&error) => {}
+            Err(error) if StoreFailure::of(&error) != StoreFailure::NotFound => {
+                return tracing::warn!(%error, key = %path, "an unfinished upload can't be aborted");
+            }
+            Ok(()) | Err(_) => return tracing::info!(key = %path, "an unfinished upload is aborted now"),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use hyper::{Method, Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -32,6 +35,8 @@ pub(crate) enum Fault {
 pub(crate) struct S3Server {
     pub(crate) address: SocketAddr,
     fault: Arc<Mutex<Option<Fault>>>,
+    /// How many requests to abort an upload are answered 503 yet.
+    busy_aborts: Arc<AtomicU32>,
     accepting: JoinHandle<()>,
 }
 
@@ -43,19 +48,25 @@ impl S3Server {
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let fault = Arc::new(Mutex::new(None));
+        let (fault, busy_aborts) = (Arc::new(Mutex::new(None)), Arc::<AtomicU32>::default());
         // s3s-fs looks for the key and then writes it: one writer at a time makes create-if-absent exact.
         let writing = Arc::new(tokio::sync::Mutex::new(()));
         let accepting = tokio::spawn({
-            let (fault, buckets) = (fault.clone(), root.to_owned());
+            let (fault, busy_aborts, buckets) = (fault.clone(), busy_aborts.clone(), root.to_owned());
             async move {
                 while let Ok((socket, _)) = listener.accept().await {
                     let (service, fault, writing) = (service.clone(), fault.clone(), writing.clone());
-                    let buckets = buckets.clone();
+                    let (buckets, busy_aborts) = (buckets.clone(), busy_aborts.clone());
                     let serve = service_fn(move |request: Request<Incoming>| {
                         let (service, fault, writing, buckets) =
                             (service.clone(), fault.clone(), writing.clone(), buckets.clone());
+                        let left = |busy: u32| busy.checked_sub(1);
+                        let busy =
+                            is_abort(&request) && busy_aborts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
                         async move {
+                            if busy {
+                                return Ok(answer(hyper::StatusCode::SERVICE_UNAVAILABLE, "SlowDown"));
+                            }
                             if !buckets.join(bucket(&request)).is_dir() {
                                 return Ok(no_such_bucket());
                             }
@@ -78,7 +89,16 @@ impl S3Server {
                 }
             }
         });
-        Self { address, fault, accepting }
+        Self { address, fault, busy_aborts, accepting }
+    }
+
+    /// The next so many requests to abort an upload are answered 503.
+    pub(crate) fn be_busy_at_aborts(&self, requests: u32) {
+        self.busy_aborts.store(requests, Ordering::Relaxed);
+    }
+
+    pub(crate) fn busy_aborts(&self) -> u32 {
+        self.busy_aborts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn break_next(&self, fault: Fault) {
@@ -118,6 +138,10 @@ fn writes(request: &Request<Incoming>) -> bool {
 
 fn is_piece(request: &Request<Incoming>) -> bool {
     request.uri().query().is_some_and(|query| query.contains("partNumber"))
+}
+
+fn is_abort(request: &Request<Incoming>) -> bool {
+    *request.method() == Method::DELETE && request.uri().query().is_some_and(|query| query.contains("uploadId"))
 }
 
 /// The faults that can hit a request.

@@ -86,6 +86,20 @@ async fn an_upload_that_fails_or_is_given_up_leaves_no_pieces() {
     archive.put(&key(), &object).await.expect("nothing is in the way");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_the_store_could_not_be_told_to_abort_is_aborted_when_it_can() {
+    let place = Place::s3().await;
+    let archive = place.archive().await;
+    let server = place.server.as_ref().expect("the S3 server");
+    server.break_next(Fault::RefusePiece);
+    // More than are tried again by themselves.
+    server.be_busy_at_aborts(9);
+    let object = EncodedObject::from_bytes(noise(1, 20 << 20));
+    archive.put(&key(), &object).await.expect_err("a piece was refused");
+    assert!(server.busy_aborts() > 0 && place.unfinished_uploads() > 0, "it is busy still");
+    until("its pieces are gone", || place.unfinished_uploads() == 0).await;
+}
+
 /// Keeps what it is told; says whether the object is wanted.
 struct Log {
     wanted: bool,
