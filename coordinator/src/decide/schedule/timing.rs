@@ -85,6 +85,12 @@ fn cron(text: &str) -> Result<Cron, Unfit> {
     parser.parse(text).map_err(|_| unfit("an expression of five fields that names times"))
 }
 
+/// Whether the clock jumped to this moment over a whole day.
+fn begins_after_a_day_left_out(zone: &TimeZone, at: Timestamp) -> bool {
+    let before = at.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(at);
+    zone.to_offset(at).seconds() - zone.to_offset(before).seconds() >= 24 * 60 * 60
+}
+
 impl Timing {
     /// The timing of a schedule whose next slot is known.
     ///
@@ -152,7 +158,11 @@ impl Timing {
                     (next > after).then_some(next)
                 };
                 // The search doesn't get over a whole day that a zone left out (Samoa's 30 December 2011): it goes on from behind it.
-                next(after, false).or_else(|| next(zone.following(after).next()?.timestamp(), true))
+                let slot = next(after, false).or_else(|| next(zone.following(after).next()?.timestamp(), true))?;
+                // A time of day that the clock leaves out comes right after the gap, but a day that was left out altogether has no times.
+                let is_of_no_day = begins_after_a_day_left_out(zone, slot)
+                    && !cron.is_time_matching(&slot.to_zoned(zone.clone())).unwrap_or(true);
+                if is_of_no_day { next(slot, false) } else { Some(slot) }
             }
         }
     }
