@@ -63,6 +63,14 @@ async fn bad_input_is_refused_with_one_clear_problem() {
         ),
         (
             Method::POST,
+            "v1/clusters".into(),
+            Some(r#"{"name":"ok","min_members":1,"rollback":[3]}"#.into()),
+            400,
+            ProblemCode::InvalidRequest,
+            "rollback: expected a JSON object, found an array",
+        ),
+        (
+            Method::POST,
             "v1/clusters/bank/snapshots".into(),
             Some("null".into()),
             400,

@@ -18,7 +18,7 @@ use crate::{
         MAX_REPORT_BYTES,
         connection::Connection,
         error::Failure,
-        extract::{ApiJson, ApiPath, ApiQuery},
+        extract::{ApiJson, ApiPath, ApiQuery, ReportJson},
     },
     service::{Caller, Service, assignments::Answer},
 };
@@ -82,7 +82,7 @@ async fn report(
     State(service): State<Arc<Service>>,
     caller: Caller,
     ApiPath((cluster, member)): ApiPath<(ClusterName, MemberName)>,
-    ApiJson(report): ApiJson<Report>,
+    ReportJson(report): ReportJson<Report>,
 ) -> Result<Json<ReportAccepted>, Failure> {
     Ok(Json(service.report(&caller, &cluster, &member, report).await?))
 }
