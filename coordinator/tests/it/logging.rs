@@ -12,7 +12,7 @@ use stillframe_api::{
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, layer::SubscriberExt};
 
 use crate::{
-    agent::OnSnapshot,
+    agent::{Agent, OnSnapshot},
     harness::{PATIENCE, World},
 };
 
@@ -59,7 +59,17 @@ async fn an_orderly_stop_while_polls_are_held_logs_no_error() {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).with_max_level(tracing::Level::DEBUG);
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     let mut world = World::start().await;
-    let _agents = world.running(2).await;
+    let agents = world.running(2).await;
+    // Both have heard of all that there is, and ask for more.
+    let polls = |what| lines.with(&["/assignment", what]).len();
+    world
+        .until("polls that are held", async || {
+            let revision = world.cluster().await.revision;
+            let told = |agent: &Agent| agent.seen(|seen| seen.assignment.as_ref().is_some_and(|it| it.revision == revision));
+            let over = polls("finished processing request");
+            (agents.iter().all(told) && polls("started processing request") == over + 2).then_some(())
+        })
+        .await;
     world.stop_coordinator().await;
     assert!(!lines.with(&["can't be served now", "503"]).is_empty(), "polls were held");
     assert_eq!(lines.with(&[" ERROR "]), Vec::<String>::new());
